@@ -1,0 +1,127 @@
+"""A network as nasc sees it: kernels over named dims.
+
+:func:`nasc.graph.trace` makes a :class:`Network`; cost, methods, materialise and exporters read it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasc.graph.dims import Axis, Dim, Sizes
+from nasc.kernels import KINDS, KernelShape, Signature
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A parameter that is contracted with an activation over one of its axes: where a reader-side mask goes.
+
+    Args:
+        parameter: Dotted name in the user's model.
+        axis: The contracted axis of the parameter (1 for linear and conv weights).
+    """
+
+    parameter: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The parameters behind a kernel, by dotted name in the model; the exporter folds the norm into the rest.
+
+    Args:
+        weight: Convolution or linear weight, or None.
+        bias: Its bias, or None.
+        norm: ``(weight, bias, running_mean, running_var)`` of a folded batch norm, entries may be None; or None.
+        eps: Epsilon of that norm.
+    """
+
+    weight: str | None = None
+    bias: str | None = None
+    norm: tuple[str | None, str | None, str | None, str | None] | None = None
+    eps: float = 0.0
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One operation as the device runs it, over named dims.
+
+    Args:
+        name: The module path it came from, with a suffix where a module holds several, e.g. ``"layer1.0.conv1"``.
+        signature: Kind and attributes.
+        sizes: Axis by size name of the kind (``c_in``, ``c_out``, ``channels``, ...).
+        inputs: Names of the tensors it reads (graph node names), activations only.
+        output: Name of the tensor it writes.
+        weights: The parameters it uses.
+        activation: Clamp folded into it: None, ``"relu"`` or ``"relu6"``.
+        macs_per: Multiply-adds per product of sizes; MACs = macs_per * product(sizes) (0 for what multiplies nothing).
+        extra: What only a writer needs to know (constants of an op), never part of the price.
+    """
+
+    name: str
+    signature: Signature
+    sizes: Mapping[str, Axis]
+    inputs: tuple[str, ...]
+    output: str
+    weights: Weights = field(default_factory=Weights)
+    activation: str | None = None
+    macs_per: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The kind, one of :data:`nasc.kernels.KINDS`."""
+        return self.signature.kind
+
+    def shape(self, sizes: Mapping[str, int] | None = None) -> KernelShape:
+        """The concrete kernel at whole sizes."""
+        return self.signature.at(**{name: int(self.sizes[name].size(sizes)) for name in KINDS[self.kind].sizes})
+
+    def macs(self, sizes: Sizes | None = None) -> int | float | Tensor:
+        """Multiply-adds for a batch of one (1 MAC = 2 FLOP), for int or tensor sizes."""
+        result: int | float | Tensor = self.macs_per
+        for name in KINDS[self.kind].sizes:
+            result = result * self.sizes[name].size(sizes)
+        return result
+
+
+@dataclass(frozen=True)
+class Network:
+    """A traced model: dims, axes of every tensor, kernels, and where masks may act.
+
+    Args:
+        model: The user's module, untouched.
+        program: The exported program (eval mode), graph cleaned.
+        example_inputs: What it was traced with.
+        dims: Every dim by name.
+        parameters: Axes of every parameter and buffer by dotted name.
+        tensors: Axes of every activation by graph node name (nested for operators with several outputs).
+        contractions: Where reader-side masks act.
+        kernels: In execution order, as the device runs them.
+        unsupported: Operators without a rule and how often they were met; their dims are frozen.
+    """
+
+    model: nn.Module
+    program: torch.export.ExportedProgram
+    example_inputs: tuple[Any, ...]
+    dims: Mapping[str, Dim]
+    parameters: Mapping[str, tuple[Axis, ...]]
+    tensors: Mapping[str, Any]
+    contractions: tuple[Contraction, ...]
+    kernels: tuple[Kernel, ...]
+    unsupported: Mapping[str, int]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    rewrites: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dense_sizes(self) -> dict[str, int]:
+        """Size of every dim in the dense model."""
+        return {name: dim.size for name, dim in self.dims.items()}
+
+    @property
+    def maskable(self) -> dict[str, Dim]:
+        """The dims whose entries a zero reader-side mask removes exactly."""
+        return {name: dim for name, dim in self.dims.items() if dim.maskable}
