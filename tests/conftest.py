@@ -1,0 +1,39 @@
+"""What every test runs under: one thread, a private nasc home, and real data only where it is."""
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # before numpy or torch start their thread pools
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nasc_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A private folder for tables and runs, so that no test reads or writes the user's own."""
+    home = tmp_path_factory.mktemp("nasc_home")
+    monkeypatch.setenv("NASC_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data sets, ``$NASC_DATA`` or ``../shared/data`` beside the checkout; skips where it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("NASC_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no data sets at {folder}; set NASC_DATA to the folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> object:
+    """torchvision, imported the way nasc imports it; skips where it is not installed."""
+    pytest.importorskip("torch")
+    if pytest.importorskip("importlib.util").find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed (an extra: pip install torchvision --no-deps)")
+    from nasc.models.torchvision import import_torchvision
+
+    return import_torchvision()
