@@ -42,13 +42,17 @@ _SPATIAL = (
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "conv": Kind(("c_in", "c_out"), (*_SPATIAL, "dilation_h", "dilation_w"), "convolution, norm and clamp folded in"),
+        "conv": Kind(
+            ("c_in", "c_out"), (*_SPATIAL, "dilation_h", "dilation_w"), "convolution, norm and clamp folded in"
+        ),
         "grouped_conv": Kind(
             ("groups", "c_in", "c_out"),
             (*_SPATIAL, "dilation_h", "dilation_w"),
             "grouped convolution; c_in and c_out are per group",
         ),
-        "depthwise": Kind(("channels",), (*_SPATIAL, "dilation_h", "dilation_w", "multiplier"), "depthwise convolution"),
+        "depthwise": Kind(
+            ("channels",), (*_SPATIAL, "dilation_h", "dilation_w", "multiplier"), "depthwise convolution"
+        ),
         "conv_transpose": Kind(("c_in", "c_out"), _SPATIAL, "transposed convolution"),
         "linear": Kind(("c_in", "c_out"), ("rows",), "fully connected, clamp folded in"),
         "matmul": Kind(("batch", "m", "k", "n"), (), "product of two activations"),
@@ -64,7 +68,11 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "softmax": Kind(("channels",), ("positions",), "softmax over the channels"),
         "norm": Kind(("channels",), ("op", "positions"), "layer, RMS or group norm that is not folded"),
         "embedding": Kind(("channels",), ("rows", "vocabulary"), "table look-up"),
-        "move": Kind(("channels",), ("op", "positions"), "transpose, pad, slice, resize: moves data, computes nothing"),
+        "move": Kind(
+            ("channels",),
+            ("op", "from_positions", "positions"),
+            "transpose, shuffle, pad, slice, resize, of that many positions to that many: moves data, computes nothing",
+        ),
         "free": Kind((), ("op",), "reshape and the like: costs nothing on the device"),
     }
 )

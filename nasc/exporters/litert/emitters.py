@@ -1,0 +1,448 @@
+"""How each kind of kernel is written as LiteRT operators.
+
+One function per kind appends the operators of one kernel to a :class:`~nasc.exporters.litert.flatbuffer.ModelBuilder`. A
+table's probe and a finished model both come from here, so the time stored under a shape is the time of what a model runs.
+
+Layout: images are (batch, height, width, channels); everything else has its channels last already. Batch is one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasc.errors import ExportError
+from nasc.exporters.litert.flatbuffer import ModelBuilder, schema
+from nasc.kernels import KernelShape
+
+Array = NDArray[np.float32]
+
+LOWEST = np.finfo(np.float32).min
+
+_ACTIVATIONS = {
+    None: schema.ActivationFunctionType.NONE,
+    "relu": schema.ActivationFunctionType.RELU,
+    "relu6": schema.ActivationFunctionType.RELU6,
+}
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One kernel, ready to be written.
+
+    Args:
+        shape: Kind, attributes and sizes.
+        name: Name of the tensor it writes.
+        constants: ``weight`` (torch layout) and ``bias`` of what has them, norm folded in; ``other`` of a binary kernel with
+            a constant operand.
+        activation: Clamp folded in: None, ``"relu"`` or ``"relu6"``.
+        extra: The lowering's notes (:class:`nasc.graph.network.Kernel`).
+    """
+
+    shape: KernelShape
+    name: str = ""
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    activation: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        """An attribute of the signature."""
+        return self.shape.signature[name]
+
+
+Emitter = Callable[[ModelBuilder, Instruction, Sequence[int]], int]
+
+
+def emit(builder: ModelBuilder, instruction: Instruction, inputs: Sequence[int]) -> int:
+    """Append one kernel.
+
+    Args:
+        builder: The file under construction.
+        instruction: What to write.
+        inputs: Indices of the activations it reads.
+
+    Returns:
+        Index of the activation it writes.
+
+    Raises:
+        ExportError: The format has no operators for the kind or its ``op``.
+    """
+    emitter = EMITTERS.get(instruction.shape.kind)
+    if emitter is None:
+        raise ExportError(
+            f"expected one of the kernels {', '.join(EMITTERS)}; got {instruction.shape.kind!r} ({instruction.name})",
+            "pip install 'nasc[litert]' converts such models as a whole; or export another format: nasc export --format onnx",
+        )
+    return emitter(builder, instruction, inputs)
+
+
+# --- convolutions and linear layers -----------------------------------------------------------------------------------
+
+
+def _conv(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    weight = it.constants["weight"].transpose(0, 2, 3, 1)  # (out, in, h, w) -> (out, h, w, in)
+    source, padding = _padded(builder, it, inputs[0], fill=0.0)
+    return builder.operator(
+        "CONV_2D",
+        [source, builder.constant(weight), builder.constant(it.constants["bias"])],
+        (1, *output_positions(it), weight.shape[0]),
+        name=it.name,
+        options="Conv2DOptions",
+        padding=padding,
+        fusedActivationFunction=_ACTIVATIONS[it.activation],
+        **_strides(it),
+        **_dilations(it),
+    )
+
+
+def _depthwise(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    weight = it.constants["weight"].transpose(1, 2, 3, 0)  # (channels x multiplier, 1, h, w) -> (1, h, w, ...)
+    source, padding = _padded(builder, it, inputs[0], fill=0.0)
+    return builder.operator(
+        "DEPTHWISE_CONV_2D",
+        [source, builder.constant(weight), builder.constant(it.constants["bias"])],
+        (1, *output_positions(it), weight.shape[3]),
+        name=it.name,
+        options="DepthwiseConv2DOptions",
+        padding=padding,
+        depthMultiplier=int(it["multiplier"]),
+        fusedActivationFunction=_ACTIVATIONS[it.activation],
+        **_strides(it),
+        **_dilations(it),
+    )
+
+
+def _linear(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    weight = it.constants["weight"]
+    weight = weight.reshape(weight.shape[0], -1)  # a 1x1 convolution on one position is a linear layer
+    columns = it.extra.get("columns")  # the (C, H, W) that a flatten in (H, W, C) order laid out
+    if columns is not None:
+        weight = weight.reshape(-1, *columns).transpose(0, 2, 3, 1).reshape(weight.shape)
+    return builder.operator(
+        "FULLY_CONNECTED",
+        [inputs[0], builder.constant(weight), builder.constant(it.constants["bias"])],
+        (*builder.shape(inputs[0])[:-1], weight.shape[0]),
+        name=it.name,
+        options="FullyConnectedOptions",
+        keepNumDims=True,
+        fusedActivationFunction=_ACTIVATIONS[it.activation],
+    )
+
+
+# --- pooling ----------------------------------------------------------------------------------------------------------
+
+
+def _pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    maximum = it["op"] == "max"
+    if maximum:
+        source, padding = _padded(builder, it, inputs[0], fill=float(LOWEST))
+    else:  # the format's own padding of averages leaves the padding out of the count; PAD counts it, as torch does
+        source, padding = _pad_explicitly(builder, it, inputs[0], fill=0.0), schema.Padding.VALID
+    divisors = it.constants.get("divisors")  # (height, width) of window size / torch's divisor, where they differ
+    pooled = builder.operator(
+        "MAX_POOL_2D" if maximum else "AVERAGE_POOL_2D",
+        [source],
+        (1, *output_positions(it), builder.shape(source)[3]),
+        name=it.name if divisors is None else "",
+        options="Pool2DOptions",
+        padding=padding,
+        filterHeight=int(it["kernel_h"]),
+        filterWidth=int(it["kernel_w"]),
+        fusedActivationFunction=schema.ActivationFunctionType.NONE,
+        **_strides(it),
+    )
+    if divisors is None:
+        return pooled
+    return _binary_operator(builder, "mul", (pooled, builder.constant(divisors[None, :, :, None])), it.name)
+
+
+def _global_pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    batch, *_, channels = builder.shape(inputs[0])
+    axes = builder.constant(np.asarray([1, 2], np.int32))
+    keep = bool(it.extra.get("keepdim", True))
+    return builder.operator(
+        "MEAN" if it["op"] == "mean" else "REDUCE_MAX",
+        [inputs[0], axes],
+        (batch, 1, 1, channels) if keep else (batch, channels),
+        name=it.name,
+        options="ReducerOptions",
+        keepDims=keep,
+    )
+
+
+# --- element-wise -----------------------------------------------------------------------------------------------------
+
+# op -> (operator, options table, fields)
+_UNARY: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "relu": ("RELU", "", {}),
+    "relu6": ("RELU6", "", {}),
+    "hard_swish": ("HARD_SWISH", "HardSwishOptions", {}),
+    "sigmoid": ("LOGISTIC", "", {}),
+    "tanh": ("TANH", "", {}),
+    "elu": ("ELU", "", {}),
+    "gelu": ("GELU", "GeluOptions", {"approximate": False}),
+    "gelu_tanh": ("GELU", "GeluOptions", {"approximate": True}),
+    "leaky_relu": ("LEAKY_RELU", "LeakyReluOptions", {"alpha": 0.01}),
+    "abs": ("ABS", "AbsOptions", {}),
+    "neg": ("NEG", "NegOptions", {}),
+    "exp": ("EXP", "ExpOptions", {}),
+    "sqrt": ("SQRT", "", {}),
+    "rsqrt": ("RSQRT", "", {}),
+    "square": ("SQUARE", "SquareOptions", {}),
+}
+
+# op -> (operator, options table, has a fused activation)
+_BINARY: Mapping[str, tuple[str, str, bool]] = {
+    "add": ("ADD", "AddOptions", True),
+    "sub": ("SUB", "SubOptions", True),
+    "mul": ("MUL", "MulOptions", True),
+    "div": ("DIV", "DivOptions", True),
+    "maximum": ("MAXIMUM", "MaximumMinimumOptions", False),
+    "minimum": ("MINIMUM", "MaximumMinimumOptions", False),
+}
+
+
+def _unary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    (source,) = inputs
+    op = str(it["op"])
+    if op == "hard_sigmoid":  # min(max(x + 3, 0), 6) / 6
+        shifted = _binary_operator(builder, "add", (source, _scalar(builder, 3.0)), "", "relu6")
+        return _binary_operator(builder, "mul", (shifted, _scalar(builder, 1.0 / 6.0)), it.name)
+    if op == "silu":
+        gate = builder.operator("LOGISTIC", [source], builder.shape(source))
+        return _binary_operator(builder, "mul", (source, gate), it.name)
+    if op not in _UNARY:
+        raise _unknown_op(it, (*_UNARY, "hard_sigmoid", "silu"))
+    code, options, fields = _UNARY[op]
+    values = {name: it.extra.get(name, value) for name, value in fields.items()}
+    return builder.operator(code, [source], builder.shape(source), name=it.name, options=options, **values)
+
+
+def _binary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    operands = list(inputs)
+    if "other" in it.constants:
+        operands.insert(int(it.extra.get("other_position", 1)), builder.constant(it.constants["other"]))
+    op = str(it["op"])
+    if op not in _BINARY:
+        raise _unknown_op(it, tuple(_BINARY))
+    return _binary_operator(builder, op, operands, it.name, it.activation)
+
+
+def _softmax(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    return builder.operator(
+        "SOFTMAX", inputs, builder.shape(inputs[0]), name=it.name, options="SoftmaxOptions", beta=1.0
+    )
+
+
+# --- what moves data --------------------------------------------------------------------------------------------------
+
+
+def _concat(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    shapes = [builder.shape(tensor) for tensor in inputs]
+    return builder.operator(
+        "CONCATENATION",
+        inputs,
+        (*shapes[0][:-1], sum(shape[-1] for shape in shapes)),
+        name=it.name,
+        options="ConcatenationOptions",
+        axis=len(shapes[0]) - 1,
+        fusedActivationFunction=schema.ActivationFunctionType.NONE,
+    )
+
+
+def _move(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    writer = _MOVES.get(str(it["op"]))
+    if writer is None:
+        raise _unknown_op(it, tuple(_MOVES))
+    return writer(builder, it, inputs[0])
+
+
+def _transpose(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    order = tuple(it.extra["order"])
+    shape = builder.shape(source)
+    return builder.operator(
+        "TRANSPOSE",
+        [source, builder.constant(np.asarray(order, np.int32))],
+        [shape[axis] for axis in order],
+        name=it.name,
+        options="TransposeOptions",
+    )
+
+
+def _shuffle(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    """Channels as (groups, per group) transposed to (per group, groups): the shuffle between grouped convolutions."""
+    groups, (*outer, channels) = int(it.extra["groups"]), builder.shape(source)
+    positions = int(np.prod(outer))
+    apart = _reshape(builder, source, (positions, groups, channels // groups), "")
+    mixed = builder.operator(
+        "TRANSPOSE",
+        [apart, builder.constant(np.asarray((0, 2, 1), np.int32))],
+        (positions, channels // groups, groups),
+        options="TransposeOptions",
+    )
+    return _reshape(builder, mixed, (*outer, channels), it.name)
+
+
+def _pad(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    return _pad_operator(builder, source, it.extra["amounts"], float(it.extra.get("fill", 0.0)), it.name)
+
+
+def _slice(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    begin, size = it.extra["begin"], it.extra["size"]
+    constants = [builder.constant(np.asarray(values, np.int32)) for values in (begin, size)]
+    return builder.operator("SLICE", [source, *constants], size, name=it.name, options="SliceOptions")
+
+
+def _resize(code: str, options: str) -> Callable[[ModelBuilder, Instruction, int], int]:
+    def write(builder: ModelBuilder, it: Instruction, source: int) -> int:
+        batch, _, _, channels = builder.shape(source)
+        height, width = it.extra["size"]
+        align = bool(it.extra.get("align_corners", False))
+        return builder.operator(
+            code,
+            [source, builder.constant(np.asarray((height, width), np.int32))],
+            (batch, height, width, channels),
+            name=it.name,
+            options=options,
+            alignCorners=align,
+            # nearest: torch takes floor(i * scale), which is the format's rule without half-pixel centres
+            halfPixelCenters=code == "RESIZE_BILINEAR" and not align,
+        )
+
+    return write
+
+
+_MOVES: Mapping[str, Callable[[ModelBuilder, Instruction, int], int]] = {
+    "transpose": _transpose,
+    "shuffle": _shuffle,
+    "pad": _pad,
+    "slice": _slice,
+    "resize_bilinear": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
+    "resize_nearest": _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
+}
+
+
+def _free(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    shape = tuple(it.extra["shape"])
+    if shape == builder.shape(inputs[0]):
+        return inputs[0]
+    return _reshape(builder, inputs[0], shape, it.name)
+
+
+EMITTERS: Mapping[str, Emitter] = {
+    "conv": _conv,
+    "grouped_conv": _conv,
+    "depthwise": _depthwise,
+    "linear": _linear,
+    "pool": _pool,
+    "global_pool": _global_pool,
+    "unary": _unary,
+    "binary": _binary,
+    "softmax": _softmax,
+    "concat": _concat,
+    "move": _move,
+    "free": _free,
+}
+
+
+# --- shared by the emitters -------------------------------------------------------------------------------------------
+
+
+def output_positions(it: Instruction) -> tuple[int, int]:
+    """Height and width of what a convolution or pool writes."""
+    return _output_size(it, "height"), _output_size(it, "width")
+
+
+def _output_size(it: Instruction, side: str) -> int:
+    size, window, stride, before, after = _geometry(it, side)
+    return (size + before + after - window) // stride + 1
+
+
+def _geometry(it: Instruction, side: str) -> tuple[int, int, int, int, int]:
+    """Input size, dilated window, stride, padding before and after, along one side."""
+    suffix, first, last = ("h", "top", "bottom") if side == "height" else ("w", "left", "right")
+    dilation = int(it[f"dilation_{suffix}"]) if it.shape.kind != "pool" else 1
+    window = (int(it[f"kernel_{suffix}"]) - 1) * dilation + 1
+    return int(it[side]), window, int(it[f"stride_{suffix}"]), int(it[f"pad_{first}"]), int(it[f"pad_{last}"])
+
+
+def _used_padding(it: Instruction, side: str) -> tuple[int, int]:
+    """Padding before and after that some window really reads (a stride may leave the last rows unread)."""
+    size, window, stride, before, _ = _geometry(it, side)
+    read = (_output_size(it, side) - 1) * stride + window
+    return before, max(read - size - before, 0)
+
+
+def _is_same(it: Instruction, side: str) -> bool:
+    """The format's SAME padding gives exactly these windows: as many outputs as strides, the odd entry at the end."""
+    size, window, stride, before, _ = _geometry(it, side)
+    outputs = -(-size // stride)
+    total = max((outputs - 1) * stride + window - size, 0)
+    return _output_size(it, side) == outputs and before == total // 2
+
+
+def _padded(builder: ModelBuilder, it: Instruction, source: int, fill: float) -> tuple[int, int]:
+    """What to read and with which padding mode: SAME where it matches exactly, else PAD and VALID (XNNPACK fuses them)."""
+    sides = ("height", "width")
+    if all(_used_padding(it, side) == (0, 0) for side in sides):
+        return source, schema.Padding.VALID
+    if all(_is_same(it, side) for side in sides):
+        return source, schema.Padding.SAME
+    return _pad_explicitly(builder, it, source, fill), schema.Padding.VALID
+
+
+def _pad_explicitly(builder: ModelBuilder, it: Instruction, source: int, fill: float) -> int:
+    amounts = [(0, 0), _used_padding(it, "height"), _used_padding(it, "width"), (0, 0)]
+    return _pad_operator(builder, source, amounts, fill, "") if any(map(any, amounts)) else source
+
+
+def _pad_operator(
+    builder: ModelBuilder, source: int, amounts: Sequence[tuple[int, int]], fill: float, name: str
+) -> int:
+    shape = [size + before + after for size, (before, after) in zip(builder.shape(source), amounts, strict=True)]
+    operands = [source, builder.constant(np.asarray(amounts, np.int32))]
+    if fill == 0.0:
+        return builder.operator("PAD", operands, shape, name=name, options="PadOptions")
+    return builder.operator("PADV2", [*operands, _scalar(builder, fill)], shape, name=name, options="PadV2Options")
+
+
+def _reshape(builder: ModelBuilder, source: int, shape: Sequence[int], name: str) -> int:
+    target = np.asarray(shape, np.int32)
+    return builder.operator(
+        "RESHAPE",
+        [source, builder.constant(target)],
+        shape,
+        name=name,
+        options="ReshapeOptions",
+        newShape=target,
+    )
+
+
+def _binary_operator(
+    builder: ModelBuilder, op: str, operands: Sequence[int], name: str, activation: str | None = None
+) -> int:
+    code, options, clamps = _BINARY[op]
+    shape = np.broadcast_shapes(*(builder.shape(operand) for operand in operands))
+    values = {"fusedActivationFunction": _ACTIVATIONS[activation]} if clamps else {}
+    return builder.operator(code, operands, shape, name=name, options=options, **values)
+
+
+def _scalar(builder: ModelBuilder, value: float) -> int:
+    return builder.constant(np.asarray([value], np.float32))
+
+
+def _strides(it: Instruction) -> dict[str, int]:
+    return {"strideH": int(it["stride_h"]), "strideW": int(it["stride_w"])}
+
+
+def _dilations(it: Instruction) -> dict[str, int]:
+    return {"dilationHFactor": int(it["dilation_h"]), "dilationWFactor": int(it["dilation_w"])}
+
+
+def _unknown_op(it: Instruction, known: Sequence[str]) -> ExportError:
+    return ExportError(
+        f"expected a {it.shape.kind} kernel with one of the ops {', '.join(sorted(known))}; got {it['op']!r} ({it.name})",
+        "export another format: nasc export --format onnx",
+    )

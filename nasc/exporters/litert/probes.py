@@ -1,0 +1,144 @@
+"""One kernel alone in a file: what a latency table times."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nasc.errors import ExportError
+from nasc.exporters.litert.emitters import Array, Instruction, emit
+from nasc.exporters.litert.flatbuffer import ModelBuilder
+from nasc.kernels import KernelShape
+
+Shape = tuple[int, ...]
+
+
+def write_kernel(shape: KernelShape) -> bytes:
+    """A LiteRT model of one kernel with random weights, for timing.
+
+    The same shape gives the same bytes in every process.
+
+    Args:
+        shape: What to write; every size is at least one.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        ExportError: The format has no operators for this kernel, or a size is below one.
+    """
+    for name, value in shape.sizes:
+        if value < 1:
+            raise ExportError(f"expected every size of a kernel to be at least 1; got {name}={value} in {shape}")
+    instruction = random_instruction(shape)
+    builder = ModelBuilder()
+    inputs = [builder.activation(size, f"x{i}") for i, size in enumerate(input_shapes(shape))]
+    output = emit(builder, instruction, inputs)
+    return builder.finish(inputs, [output], description=str(shape))
+
+
+def random_instruction(shape: KernelShape, seed: int = 0) -> Instruction:
+    """The kernel with weights drawn from a standard normal scaled by 1/sqrt(fan-in), so that outputs stay near one."""
+    generator = np.random.default_rng(seed)
+
+    def draw(*size: int) -> Array:
+        fan_in = max(int(np.prod(size[1:])), 1)
+        return generator.standard_normal(size, np.float32) / np.float32(np.sqrt(fan_in))
+
+    weight = _weight_shape(shape)
+    constants = {} if weight is None else {"weight": draw(*weight), "bias": draw(weight[0])}
+    return Instruction(shape, name="y", constants=constants, extra=_extra(shape))
+
+
+def input_shapes(shape: KernelShape) -> list[Shape]:
+    """Shapes of the activations a probe of this kernel reads, in the file's layout.
+
+    Raises:
+        ExportError: The format has no operators for this kernel.
+    """
+    kind, of = shape.kind, shape.signature
+    if kind in ("conv", "grouped_conv", "depthwise", "pool", "global_pool"):
+        return [(1, int(of["height"]), int(of["width"]), _input_channels(shape))]
+    if kind == "linear":
+        return [(int(of["rows"]), shape["c_in"])]
+    if kind == "move":
+        return [_move_source(shape)]
+    if kind in ("unary", "softmax"):
+        return [_image(int(of["positions"]), shape["channels"])]
+    if kind == "binary":
+        return _binary_shapes(shape)
+    if kind == "concat":
+        return [_image(int(of["positions"]), part) for part in _parts(shape["channels"], int(of["parts"]))]
+    if kind == "free":
+        return [(1, 1)]
+    raise ExportError(f"LiteRT files have no kernel of kind {kind!r} yet; got {shape}")
+
+
+def _input_channels(shape: KernelShape) -> int:
+    if shape.kind == "grouped_conv":
+        return shape["groups"] * shape["c_in"]
+    return shape["c_in"] if shape.kind == "conv" else shape["channels"]
+
+
+def _binary_shapes(shape: KernelShape) -> list[Shape]:
+    positions, channels = int(shape.signature["positions"]), shape["channels"]
+    whole = _image(positions, channels)
+    other = {
+        "none": whole,
+        "channel": (1, 1, 1, channels),
+        "position": (*whole[:3], 1),
+        "scalar": (1, 1, 1, 1),
+    }[str(shape.signature["broadcast"])]
+    return [whole, other]
+
+
+def _image(positions: int, channels: int) -> Shape:
+    """The squarest image with that many positions."""
+    height = int(positions**0.5)
+    while positions % height:
+        height -= 1
+    return (1, height, positions // height, channels)
+
+
+def _parts(channels: int, parts: int) -> list[int]:
+    """Channels split as evenly as possible, at least one each."""
+    parts = min(parts, channels)
+    return [channels // parts + (i < channels % parts) for i in range(parts)]
+
+
+def _weight_shape(shape: KernelShape) -> Shape | None:
+    """Shape of the weight in torch's layout; None for kernels without."""
+    of = shape.signature
+    if shape.kind == "linear":
+        return (shape["c_out"], shape["c_in"])
+    if shape.kind == "conv":
+        return (shape["c_out"], shape["c_in"], int(of["kernel_h"]), int(of["kernel_w"]))
+    if shape.kind == "grouped_conv":
+        return (shape["groups"] * shape["c_out"], shape["c_in"], int(of["kernel_h"]), int(of["kernel_w"]))
+    if shape.kind == "depthwise":
+        return (shape["channels"] * int(of["multiplier"]), 1, int(of["kernel_h"]), int(of["kernel_w"]))
+    return None
+
+
+def _move_source(shape: KernelShape) -> Shape:
+    """What a move reads: a slice takes half of the channels, all others keep them."""
+    op, start, channels = shape.signature["op"], int(shape.signature["from_positions"]), shape["channels"]
+    if op == "pad":
+        return (1, start, 1, channels)
+    return _image(start, 2 * channels if op == "slice" else channels)
+
+
+def _extra(shape: KernelShape) -> Mapping[str, Any]:
+    """What the emitter wants to know beyond the shape, at its most typical."""
+    if shape.kind == "free":
+        return {"shape": (1, 1, 1, 1)}
+    if shape.kind != "move":
+        return {}
+    start, end = int(shape.signature["from_positions"]), int(shape.signature["positions"])
+    _, height, width, channels = _image(end, shape["channels"])
+    return {
+        "transpose": {"order": (0, 3, 1, 2)},
+        "shuffle": {"groups": 2 if channels % 2 == 0 else 1},
+        "pad": {"amounts": ((0, 0), (0, end - start), (0, 0), (0, 0))},
+        "slice": {"begin": (0, 0, 0, 0), "size": (1, height, width, channels)},
+    }.get(str(shape.signature["op"]), {"size": (height, width)})
