@@ -1,7 +1,8 @@
 """How each kind of kernel is written as LiteRT operators.
 
-One function per kind appends the operators of one kernel to a :class:`~nasc.exporters.litert.flatbuffer.ModelBuilder`. A
-table's probe and a finished model both come from here, so the time stored under a shape is the time of what a model runs.
+One function per kind appends the operators of one kernel to a :class:`~nasc.exporters.litert.flatbuffer.ModelBuilder`.
+A table's probe and a finished model both come from here, so the time stored under a shape is the time of what a model
+runs.
 
 Layout: images are (batch, height, width, channels); everything else has its channels last already. Batch is one.
 """
@@ -11,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from nasc.errors import ExportError
-from nasc.exporters.litert.flatbuffer import ModelBuilder, schema
+from nasc.exporters.litert.flatbuffer import ModelBuilder
 from nasc.kernels import KernelShape
 
 Array = NDArray[np.float32]
@@ -35,8 +37,8 @@ class Instruction:
     Args:
         shape: Kind, attributes and sizes.
         name: Name of the tensor it writes.
-        constants: ``weight`` (torch layout) and ``bias`` of what has them, norm folded in; ``other`` of a binary kernel with
-            a constant operand.
+        constants: ``weight`` (torch layout) and ``bias`` of what has them, norm folded in; ``other`` of a binary kernel
+            with a constant operand.
         activation: Clamp folded in: None, ``"relu"`` or ``"relu6"``.
         extra: The lowering's notes (:class:`nasc.graph.network.Kernel`).
     """
@@ -73,7 +75,7 @@ def emit(builder: ModelBuilder, instruction: Instruction, inputs: Sequence[int])
     if emitter is None:
         raise ExportError(
             f"expected one of the kernels {', '.join(EMITTERS)}; got {instruction.shape.kind!r} ({instruction.name})",
-            "pip install 'nasc[litert]' converts such models as a whole; or export another format: nasc export --format onnx",
+            "pip install 'nasc[litert]' (converts such models as a whole), or nasc export --format onnx",
         )
     return emitter(builder, instruction, inputs)
 
@@ -384,7 +386,7 @@ def _is_same(it: Instruction, side: str) -> bool:
 
 
 def _padded(builder: ModelBuilder, it: Instruction, source: int, fill: float) -> tuple[int, int]:
-    """What to read and with which padding mode: SAME where it matches exactly, else PAD and VALID (XNNPACK fuses them)."""
+    """What to read, with which padding mode: SAME where it matches exactly, else PAD and VALID (XNNPACK fuses them)."""
     sides = ("height", "width")
     if all(_used_padding(it, side) == (0, 0) for side in sides):
         return source, schema.Padding.VALID
@@ -443,6 +445,6 @@ def _dilations(it: Instruction) -> dict[str, int]:
 
 def _unknown_op(it: Instruction, known: Sequence[str]) -> ExportError:
     return ExportError(
-        f"expected a {it.shape.kind} kernel with one of the ops {', '.join(sorted(known))}; got {it['op']!r} ({it.name})",
+        f"expected a {it.shape.kind} kernel with op {', '.join(sorted(known))}; got {it['op']!r} ({it.name})",
         "export another format: nasc export --format onnx",
     )
