@@ -62,7 +62,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "binary": Kind(
             ("channels",),
             ("op", "positions", "broadcast"),
-            "element-wise add, mul, ...; broadcast: 'none', 'channel' ([1,C] with [P,C]), 'position' ([P,1]) or 'scalar'",
+            "element-wise add, mul, ...; broadcast: 'none', 'channel' ([1,C] to [P,C]), 'position' ([P,1]) or 'scalar'",
         ),
         "concat": Kind(("channels",), ("positions", "parts"), "concatenation along the channels"),
         "softmax": Kind(("channels",), ("positions",), "softmax over the channels"),

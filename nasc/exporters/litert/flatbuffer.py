@@ -1,7 +1,7 @@
 """A LiteRT model file under construction: tensors, constants and operators, packed into a flatbuffer at the end.
 
-The schema is the one ai-edge-litert carries, so the file and the runtime that reads it are always of one version. Nothing
-here knows about networks or kernels; :mod:`nasc.exporters.litert.emitters` does.
+The schema is the one ai-edge-litert carries, so the file and the runtime that reads it are always of one version.
+Nothing here knows about networks or kernels; :mod:`nasc.exporters.litert.emitters` does.
 """
 
 from collections.abc import Sequence

@@ -136,9 +136,10 @@ def _extra(shape: KernelShape) -> Mapping[str, Any]:
         return {}
     start, end = int(shape.signature["from_positions"]), int(shape.signature["positions"])
     _, height, width, channels = _image(end, shape["channels"])
-    return {
+    typical: dict[str, dict[str, Any]] = {
         "transpose": {"order": (0, 3, 1, 2)},
         "shuffle": {"groups": 2 if channels % 2 == 0 else 1},
         "pad": {"amounts": ((0, 0), (0, end - start), (0, 0), (0, 0))},
         "slice": {"begin": (0, 0, 0, 0), "size": (1, height, width, channels)},
-    }.get(str(shape.signature["op"]), {"size": (height, width)})
+    }
+    return typical.get(str(shape.signature["op"]), {"size": (height, width)})
