@@ -1,13 +1,12 @@
 """What every test runs under: one thread, a private nasc home, and real data only where it is."""
 
 import os
-
-for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")  # before numpy or torch start their thread pools
-
 from pathlib import Path
 
 import pytest
+
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # before any test imports numpy or torch, which start their thread pools
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +19,7 @@ def nasc_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """The folder of real data sets, ``$NASC_DATA`` or ``../shared/data`` beside the checkout; skips where it is absent."""
+    """The real data sets: ``$NASC_DATA``, or ``../shared/data`` beside the checkout; skips where they are absent."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("NASC_DATA", default))
     if not folder.is_dir():
