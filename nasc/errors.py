@@ -17,6 +17,9 @@
     └── RunError             a run folder that is locked, incomplete or from another schema
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class NascError(Exception):
     """An error nasc explains: one sentence (expected, got) and a hint (what to do).
@@ -82,3 +85,20 @@ class TrainingError(NascError):
 
 class RunError(NascError):
     """A run folder is in use, incomplete, or from another schema."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in a list: it names the near misses and lists what is known.
+
+    >>> print(unknown_name("data set", "cifar", ["cifar10", "digits"]).hint)
+    did you mean cifar10? Known: cifar10, digits
+
+    Args:
+        what: What is named: "data set", "model", "device".
+        name: The name that was given.
+        known: The names there are.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(f"unknown {what} {name!r}", f"{meant}Known: {', '.join(names)}")
