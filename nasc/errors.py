@@ -20,6 +20,8 @@
 import difflib
 from collections.abc import Iterable
 
+_MOST_NAMES = 24
+
 
 class NascError(Exception):
     """An error nasc explains: one sentence (expected, got) and a hint (what to do).
@@ -101,4 +103,5 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> UsageError:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return UsageError(f"unknown {what} {name!r}", f"{meant}Known: {', '.join(names)}")
+    known_names = ", ".join(names[:_MOST_NAMES]) + (f", ... ({len(names)} in all)" if len(names) > _MOST_NAMES else "")
+    return UsageError(f"unknown {what} {name!r}", f"{meant}Known: {known_names}")
