@@ -73,6 +73,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             ("op", "from_positions", "positions"),
             "transpose, shuffle, pad, slice, resize, of that many positions to that many: moves data, computes nothing",
         ),
+        "unsupported": Kind((), ("op",), "an operator without a lowering rule: it has no price and no LiteRT form"),
         "free": Kind((), ("op",), "reshape and the like: costs nothing on the device"),
     }
 )

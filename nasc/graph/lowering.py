@@ -1,0 +1,348 @@
+"""From a graph of ATen operators to the kernels the device runs.
+
+Walks the exported graph once. Norms and clamps fold into the convolution or linear layer before them, zero padding into the
+convolution after it; dropout, identity and what depends on no input are gone; permutations are bookkeeping
+(:mod:`nasc.graph.lowering_layout`). Each operator has a rule in ``lowering_rules*``; one without a rule becomes an
+``unsupported`` kernel, which no table covers and the LiteRT exporter refuses by name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from nasc.graph.dims import Axis, Dim
+from nasc.graph.lowering_layout import (
+    Layout,
+    Shape,
+    Value,
+    boundary_layout,
+    reshaped,
+    same_order,
+    stored_shape,
+)
+from nasc.graph.network import Kernel, Weights
+from nasc.kernels import signature
+
+BATCH = "batch"
+"""Name of the dim that is the batch; kernels are those of a batch of one."""
+
+FOLDING_KINDS = ("conv", "grouped_conv", "depthwise", "linear")
+"""Kinds that run a norm and a clamp for nothing. A clamp after an addition costs as much as alone, so it stays one."""
+
+Rule = Callable[["Lowering", Node], Value | tuple[Value, ...]]
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(*targets: str) -> Callable[[Rule], Rule]:
+    """Register the rule of some ATen operators, e.g. ``"conv2d.default"``; in-place variants share it."""
+
+    def register(function: Rule) -> Rule:
+        for target in targets:
+            RULES[target] = function
+        return function
+
+    return register
+
+
+def lower(
+    program: torch.export.ExportedProgram,
+    tensors: Mapping[str, Any],
+    parameters: Mapping[str, tuple[Axis, ...]],
+) -> tuple[Kernel, ...]:
+    """The kernels of a traced model, in execution order.
+
+    Args:
+        program: Exported in eval mode, dead code removed.
+        tensors: Axes of every activation by node name, nested for operators with several outputs. The batch is a dim named
+            :data:`BATCH`.
+        parameters: Axes of every parameter and buffer by dotted name.
+
+    Returns:
+        Kernels whose tensors are named by graph nodes. ``extra`` holds what a writer of model files needs.
+    """
+    # the rules register themselves when they are imported; they need this module first
+    from nasc.graph import lowering_rules, lowering_shape_rules  # noqa: F401
+
+    return Lowering(program, tensors, parameters).run()
+
+
+class Lowering:
+    """The state of one walk; rules call its methods."""
+
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        tensors: Mapping[str, Any],
+        parameters: Mapping[str, tuple[Axis, ...]],
+    ) -> None:
+        self.program = program
+        self.parameters = parameters
+        self._tensors = tensors
+        signature_ = program.graph_signature
+        self._parameter_of = {
+            **signature_.inputs_to_parameters,
+            **signature_.inputs_to_buffers,
+            **signature_.inputs_to_lifted_tensor_constants,
+        }
+        self._user_inputs = set(signature_.user_inputs)
+        self._kernels: list[Kernel] = []
+        self._writer: dict[str, int] = {}  # kernel that writes a device tensor
+        self._values: dict[Node, Value | tuple[Value, ...]] = {}
+        self._shared: set[str] = set()  # device tensors with more than one reader
+        self._names = KernelNames(program.graph)
+
+    # --- the walk -----------------------------------------------------------------------------------------------------
+
+    def run(self) -> tuple[Kernel, ...]:
+        """Visit every node in order."""
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder" and node.name in self._user_inputs:
+                self._bind(node, self._input(node))
+            elif node.op == "call_function" and self._is_activation(node):
+                self._visit(node)
+            elif node.op == "output":
+                self._finish(node)
+        return tuple(self._kernels)
+
+    def _input(self, node: Node) -> Value:
+        return Value(node, node.name, boundary_layout(len(self.shape(node))))
+
+    def _visit(self, node: Node) -> None:
+        result = RULES.get(operator_name(node), Lowering.unsupported)(self, node)
+        self._bind(node, result)
+        if not str(node.target).endswith(operator_name(node)) and isinstance(node.args[0], Node):
+            self._values[node.args[0]] = result  # written in place: later readers of the argument see the result
+
+    def _bind(self, node: Node, value: Value | tuple[Value, ...]) -> None:
+        self._values[node] = value
+        if len(node.users) > 1:
+            self._shared.update(one.tensor for one in (value if isinstance(value, tuple) else (value,)))
+
+    def _finish(self, node: Node) -> None:
+        """Bring the outputs into the layout they have at the boundary."""
+        for output in node.all_input_nodes:
+            value = self._values.get(output)
+            if isinstance(value, Value):
+                layout = boundary_layout(len(self.shape(output)))
+                value = self.laid_out(value, layout)
+                if value.tensor != output.name:  # an alias: give it the name the network's output has
+                    target = stored_shape(self.shape(output), layout)
+                    self.emit(output, "free", {"op": "reshape"}, {}, [value], layout, label="output", shape=target)
+
+    def _is_activation(self, node: Node) -> bool:
+        """Depends on an input and is a tensor (or several): the rest is constant, or arithmetic on sizes."""
+        return any(source in self._values for source in node.all_input_nodes) and not isinstance(
+            node.meta.get("val"), int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool
+        )
+
+    # --- what rules ask -----------------------------------------------------------------------------------------------
+
+    def value(self, node: Any) -> Value:
+        """Where a node's tensor is found.
+
+        Raises:
+            KeyError: It is a constant or has several outputs.
+        """
+        value = self._values[node]
+        if isinstance(value, tuple):
+            raise KeyError(node)
+        return value
+
+    def values(self, node: Node) -> tuple[Value, ...]:
+        """Where the outputs of a node with several are found."""
+        value = self._values[node]
+        return value if isinstance(value, tuple) else (value,)
+
+    def is_constant(self, argument: Any) -> bool:
+        """Depends on no user input: a number, a parameter, or computed from such."""
+        return not isinstance(argument, Node) or argument not in self._values
+
+    def parameter(self, argument: Any) -> str | None:
+        """Dotted name of the parameter or buffer a node stands for; None for anything else."""
+        return self._parameter_of.get(argument.name) if isinstance(argument, Node) else None
+
+    def axes(self, node: Node) -> tuple[Axis, ...]:
+        """Axes of a node's tensor."""
+        known = self._tensors.get(node.name)
+        if known is not None and all(isinstance(axis, Axis) for axis in known):
+            return tuple(known)
+        return tuple(constant_axis(f"{node.name}.{i}", int(n)) for i, n in enumerate(node.meta["val"].shape))
+
+    def shape(self, node: Node) -> Shape:
+        """PyTorch shape of a node's tensor for a batch of one, dense sizes."""
+        return tuple(int(axis.size({BATCH: 1})) for axis in self.axes(node))
+
+    def split(self, node: Node, layout: Layout) -> tuple[Axis, int]:
+        """Channels and positions of an element-wise kernel: what pruning may change, and how often that is repeated.
+
+        The channels are the product of all axes with a dim that is not frozen, or the innermost axis if there is none.
+        """
+        axes, shape = self.axes(node), self.shape(node)
+        changing = [i for i in layout if any(d.frozen is None and d.name != BATCH for d in axes[i].dims())]
+        if not changing and layout:
+            changing = [layout[-1]]
+        channels = Axis(tuple(term for i in sorted(changing) for term in axes[i].terms if not is_batch(term)))
+        return channels, prod(size for i, size in enumerate(shape) if i not in changing)
+
+    def folds(self, value: Value, kinds: Sequence[str] = FOLDING_KINDS) -> Kernel | None:
+        """The kernel that wrote a value and can take in what follows: of these kinds, no clamp yet, one reader."""
+        index = self._writer.get(value.tensor)
+        if index is None or value.tensor in self._shared or len(value.node.users) > 1:
+            return None
+        kernel = self._kernels[index]
+        return kernel if kernel.kind in kinds and kernel.activation is None else None
+
+    # --- what rules do ------------------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        node: Node,
+        kind: str,
+        attributes: Mapping[str, int | float | str],
+        sizes: Mapping[str, Axis],
+        inputs: Sequence[Value],
+        layout: Layout,
+        *,
+        output: str | None = None,
+        label: str | None = None,
+        weights: Weights | None = None,
+        macs_per: int = 0,
+        **extra: Any,
+    ) -> Value:
+        """Append a kernel.
+
+        Args:
+            node: What it computes, or is a step of.
+            kind: One of :data:`nasc.kernels.KINDS`.
+            attributes: Of its signature.
+            sizes: Axis by size name.
+            inputs: What it reads.
+            layout: Of what it writes.
+            output: Name of what it writes; the node's own where None.
+            label: What the kernel's name ends in where its module has several.
+            weights: Its parameters.
+            macs_per: Multiply-adds per product of sizes.
+            **extra: For writers.
+
+        Returns:
+            What it writes.
+        """
+        kernel = Kernel(
+            name=self._names.take(node, label or operator_name(node).partition(".")[0]),
+            signature=signature(kind, **attributes),
+            sizes=sizes,
+            inputs=tuple(value.tensor for value in inputs),
+            output=output or node.name,
+            weights=weights or Weights(),
+            macs_per=macs_per,
+            extra=extra,
+        )
+        self._writer[kernel.output] = len(self._kernels)
+        self._kernels.append(kernel)
+        return Value(node, kernel.output, layout)
+
+    def fold(self, value: Value, node: Node, **changes: Any) -> Value:
+        """Let the kernel behind ``value`` compute ``node`` as well, with changed fields."""
+        index = self._writer.pop(value.tensor)
+        self._kernels[index] = replace(self._kernels[index], output=node.name, **changes)
+        self._writer[node.name] = index
+        return replace(value, node=node, tensor=node.name)
+
+    def alias(self, node: Node, value: Value, layout: Layout | None = None) -> Value:
+        """``node`` is the same device tensor as ``value``."""
+        return replace(value, node=node, layout=value.layout if layout is None else layout)
+
+    def laid_out(self, value: Value, layout: Layout) -> Value:
+        """The same tensor in the wanted layout: moved, or only viewed otherwise where no entry changes place."""
+        if value.layout == layout:
+            return value
+        node, shape = value.node, self.shape(value.node)
+        name = f"{value.tensor}_{len(self._kernels)}"
+        if same_order(shape, value.layout, layout):
+            target = stored_shape(shape, layout)
+            return self.emit(
+                node, "free", {"op": "reshape"}, {}, [value], layout, output=name, label="reshape", shape=target
+            )
+        channels, positions = self.split(node, layout)
+        order = tuple(value.layout.index(axis) for axis in layout)
+        attributes = {"op": move_name(order), "from_positions": positions, "positions": positions}
+        return self.emit(
+            node, "move", attributes, {"channels": channels}, [value], layout, output=name, label="move", order=order
+        )
+
+    def reshape(self, node: Node, value: Value) -> Value:
+        """``node`` is ``value`` with another PyTorch shape."""
+        shape, target = self.shape(value.node), self.shape(node)
+        needed, after = reshaped(shape, target, value.layout)
+        source = self.laid_out(value, needed) if not same_order(shape, needed, value.layout) else value
+        stored = stored_shape(target, after)
+        return self.emit(node, "free", {"op": "reshape"}, {}, [source], after, label="reshape", shape=stored)
+
+    def share(self, value: Value) -> None:
+        """Nothing may fold into the kernel that wrote this value any more."""
+        self._shared.add(value.tensor)
+
+    def unsupported(self, node: Node) -> Value | tuple[Value, ...]:
+        """A kernel that stands for an operator without a rule, or with arguments its rule has no kernel for."""
+        sources = [source for source in node.all_input_nodes if not self.is_constant(source)]
+        inputs = [value for source in sources for value in self.values(source)]
+        result = self.emit(node, "unsupported", {"op": str(node.target)}, {}, inputs, ())
+        outputs = node.meta.get("val")
+        if isinstance(outputs, tuple | list):
+            return tuple(replace(result, tensor=f"{node.name}.{i}") for i in range(len(outputs)))
+        return replace(result, layout=boundary_layout(len(self.shape(node))))
+
+
+class KernelNames:
+    """Names kernels by the module they come from; unique, the same in every process."""
+
+    def __init__(self, graph: torch.fx.Graph) -> None:
+        paths = {module_path(node) for node in graph.nodes}
+        self._inner = {path.rpartition(".")[0] for path in paths if path} | {""}
+        self._used: set[str] = set()
+
+    def take(self, node: Node, label: str) -> str:
+        """A name that was not given yet: the module's path, with a label where the module holds more than this."""
+        path = module_path(node)
+        name = path
+        if path in self._inner or path in self._used:
+            name = f"{path}.{label}" if path else label
+        base, count = name, 1
+        while name in self._used:
+            count += 1
+            name = f"{base}_{count}"
+        self._used.add(name)
+        return name
+
+
+def module_path(node: Node) -> str:
+    """Dotted path of the module a node was traced in; empty for the model itself."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def operator_name(node: Node) -> str:
+    """The out-of-place name of a node's operator without its namespace: ``"relu.default"`` for aten.relu_.default."""
+    name, dot, overload = str(node.target).removeprefix("aten.").partition(".")
+    return name.removesuffix("_") + dot + overload
+
+
+def constant_axis(name: str, size: int) -> Axis:
+    """An axis that no pruning changes."""
+    return Axis() if size == 1 else Axis((Dim(name, size, frozen="a constant of the operator"),))
+
+
+def is_batch(term: Any) -> bool:
+    """The term is the batch."""
+    return isinstance(term, Dim) and term.name == BATCH
+
+
+def move_name(order: Layout) -> str:
+    """What a permutation of device axes is called in a table: the last two swapped, or anything else."""
+    last = len(order) - 1
+    return "shuffle" if order == (*range(last - 1), last, last - 1) and len(order) > 3 else "transpose"
