@@ -88,6 +88,22 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Rewrite:
+    """How one operator call of the program changes when sizes change.
+
+    Args:
+        arguments: New value by argument name of the operator; an :class:`~nasc.graph.dims.Axis` in it (also inside tuples)
+            stands for that axis's size, the dim ``batch`` for the batch size.
+        target: The operator to call instead, or None for the same one.
+        counted: The result depends on how many entries there are (a norm, a mean, an attention scale).
+    """
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    target: Any = None
+    counted: bool = False
+
+
+@dataclass(frozen=True)
 class Network:
     """A traced model: dims, axes of every tensor, kernels, and where masks may act.
 
@@ -97,10 +113,17 @@ class Network:
         example_inputs: What it was traced with.
         dims: Every dim by name.
         parameters: Axes of every parameter and buffer by dotted name.
-        tensors: Axes of every activation by graph node name (nested for operators with several outputs).
+        tensors: Axes of every activation by graph node name (nested for operators with several outputs). All counts are
+            for one sample: the batch is the dim ``batch`` of size 1, which is not among ``dims``.
         contractions: Where reader-side masks act.
         kernels: In execution order, as the device runs them.
         unsupported: Operators without a rule and how often they were met; their dims are frozen.
+        inputs: Names of the user's input tensors (graph node names).
+        outputs: Names of the tensors the model returns.
+        rewrites: What changes in an operator call with the sizes, by graph node name.
+        names: Dotted parameter or buffer name by placeholder node name.
+        running_variances: Buffers whose neutral value is one (running variances of batch norms).
+        batch: Batch size the program was exported with; None where no batch axis could be told.
     """
 
     model: nn.Module
@@ -114,7 +137,10 @@ class Network:
     unsupported: Mapping[str, int]
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    rewrites: Mapping[str, Any] = field(default_factory=dict)
+    rewrites: Mapping[str, Rewrite] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    running_variances: tuple[str, ...] = ()
+    batch: int | None = None
 
     @property
     def dense_sizes(self) -> dict[str, int]:

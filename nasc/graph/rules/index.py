@@ -1,0 +1,111 @@
+"""Operators that pick entries by number: what is picked from cannot be renumbered."""
+
+import torch
+
+from nasc.graph.rules._base import POSITION, Call, NoRule, rule
+from nasc.graph.unify import Axes, number, size, unify
+
+PICKED = "is indexed by number"
+TABLE = "is indexed by a table"
+
+
+@rule("embedding")
+def embedding(call: Call) -> Axes:
+    """``weight[vocabulary, c], indices[...] -> [..., c]``."""
+    weight, indices = call.axes("weight"), call.axes("indices")
+    call.freeze([weight[0]], "is a vocabulary")
+    call.freeze(indices, POSITION)
+    call.writes(weight[1], call["weight"])
+    return [*indices, weight[1]]
+
+
+@rule("index", "_unsafe_index")
+def index(call: Call) -> Axes:
+    """Advanced indexing: the indexed axes are replaced by the axes of the index tensors."""
+    axes, tables = call.axes("self"), call["indices"]
+    places = [place for place, table in enumerate(tables) if table is not None]
+    if any(tables[place].meta["val"].dtype in (torch.bool, torch.uint8) for place in places):
+        raise NoRule("indexing by a mask")
+    for place in places:
+        call.freeze([axes[place]], TABLE)
+        call.freeze(call.axes_of(tables[place]), POSITION)
+    shape = torch.broadcast_shapes(*[tuple(tables[place].meta["val"].shape) for place in places])
+    picked = call.broadcast([call.axes_of(tables[place]) for place in places], list(shape))
+    rest = [axis for place, axis in enumerate(axes) if place not in places]
+    adjacent = places == list(range(places[0], places[-1] + 1))
+    lead = places[0] if adjacent else 0
+    return [*rest[:lead], *picked, *rest[lead:]]
+
+
+@rule("index_select")
+def index_select(call: Call) -> Axes:
+    """Entries of one axis by a list of numbers."""
+    axes = call.axes("self")
+    place = call.index("dim", len(axes))
+    call.freeze([axes[place], *call.axes("index")], TABLE)
+    axes[place] = call.walk.fresh_axis(call.shape[place], POSITION)
+    return axes
+
+
+@rule("gather")
+def gather(call: Call) -> Axes:
+    """Entries along one axis, by numbers for every place of the others."""
+    axes, table = call.axes("self"), call.axes("index")
+    along = call.index("dim", len(axes))
+    call.freeze([axes[along]], TABLE)
+    for place in range(len(axes)):
+        if place == along:
+            continue
+        if size(axes[place]) == size(table[place]):
+            unify(axes[place], table[place])
+        else:
+            call.freeze([axes[place], table[place]], TABLE)
+    return table
+
+
+@rule("select")
+def select(call: Call) -> Axes:
+    """One entry of an axis by its number."""
+    axes = call.axes("self")
+    place = call.index("dim", len(axes))
+    call.freeze([axes[place]], PICKED)
+    return axes[:place] + axes[place + 1 :]
+
+
+@rule("unbind")
+def unbind(call: Call) -> list[Axes]:
+    """Every entry of an axis as a tensor of its own."""
+    axes = call.axes("self")
+    place = call.index("dim", len(axes))
+    call.freeze([axes[place]], PICKED)
+    return [axes[:place] + axes[place + 1 :] for _ in call.value]
+
+
+@rule("unfold")
+def unfold(call: Call) -> Axes:
+    """Windows along one axis become an axis of their own."""
+    axes = call.axes("self")
+    place = call.index("dimension", len(axes))
+    call.freeze([axes[place]], POSITION)
+    axes[place] = number(call.shape[place], POSITION)
+    return [*axes, number(int(call["size"]), POSITION)]
+
+
+@rule("flip", "roll")
+def move_around(call: Call) -> Axes:
+    """Entries of an axis change places."""
+    axes = call.axes("self")
+    for place in call.get("dims", []) or range(len(axes)):
+        call.freeze([axes[place]], f"{call.name} moves its entries")
+    return axes
+
+
+@rule("tril", "triu", "diff", "diagonal")
+def by_position(call: Call) -> Axes:
+    """What happens to an entry depends on its position."""
+    axes = call.axes("self")
+    call.freeze(axes, f"{call.name} depends on positions")
+    if call.name in ("tril", "triu"):
+        return axes
+    result: Axes = call.walk.fresh(call.value, POSITION)
+    return result

@@ -1,0 +1,272 @@
+"""The small graph and the small state: entries of dims removed, constants that depend on sizes recomputed."""
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from nasc.graph.dims import Axis, Dim
+from nasc.graph.network import Network, Rewrite
+from nasc.graph.walk import BATCH
+
+Kept = Mapping[str, Tensor]
+"""Sorted kept indices (int64) by dim name; a dim that is not named is kept whole."""
+
+
+def slice_tensor(tensor: Tensor, axes: tuple[Axis, ...], kept: Kept) -> Tensor:
+    """Take the kept entries along every axis; the tensor itself where nothing is removed. Differentiable."""
+    for place, axis in enumerate(axes):
+        if any(dim.name in kept for dim in axis.dims()):
+            tensor = tensor.index_select(place, axis.kept(kept).to(tensor.device))
+    return tensor
+
+
+def slice_state(network: Network, kept: Kept, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The parameters and buffers of the small model, by their original dotted names.
+
+    Args:
+        network: A traced network.
+        kept: Kept indices by dim name.
+        state: Full-size tensors by dotted name, e.g. from :func:`nasc.graph.masking.masked_state`; what is not named is
+            taken from the model.
+
+    Returns:
+        One tensor for every parameter and buffer of the model (tied ones under each of their names).
+    """
+    full = full_state(network.model)
+    full.update(state or {})
+    return {name: slice_tensor(full[name], axes, kept) for name, axes in network.parameters.items()}
+
+
+def scatter_state(network: Network, kept: Kept, small_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of :func:`slice_state`: a full-size state that computes what the small model does.
+
+    Removed entries are zero; removed running variances are one.
+
+    Args:
+        network: A traced network.
+        kept: Kept indices by dim name.
+        small_state: Tensors of the small model by dotted name.
+    """
+    variances = set(network.running_variances)
+    result: dict[str, Tensor] = {}
+    for name, small in small_state.items():
+        axes = network.parameters[name]
+        full = small.new_full([int(axis.size()) for axis in axes], 1 if name in variances else 0)
+        if axes:
+            grid = torch.meshgrid(*[axis.kept(kept).to(small.device) for axis in axes], indexing="ij")
+            full = full.index_put(grid, small)
+        else:
+            full = small
+        result[name] = full
+    return result
+
+
+def full_state(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter and buffer by every one of its names, the non-persistent ones included."""
+    state: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    state.update(model.named_buffers(remove_duplicate=False))
+    return state
+
+
+def slice_network(network: Network, kept: Kept) -> fx.GraphModule:
+    """The program at smaller sizes, as a graph module that accepts any batch size.
+
+    Parameters and buffers keep their dotted names as attributes; gains are not applied.
+
+    Args:
+        network: A traced network.
+        kept: Kept indices by dim name.
+
+    Returns:
+        A module with one placeholder for each input tensor; it returns what the model returns, with containers other than
+        tuples, lists and dicts flattened to a tuple.
+    """
+    return _Slicer(network, kept).run()
+
+
+class _Slicer:
+    """Builds one small graph."""
+
+    def __init__(self, network: Network, kept: Kept) -> None:
+        self.network = network
+        self.kept = kept
+        self.sizes = {name: int(indices.numel()) for name, indices in kept.items()}
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.nodes: dict[fx.Node, Any] = {}
+        self.batch_source: fx.Node | None = None
+        self.batch_node: fx.Node | None = None
+        self.state = slice_state(network, kept)
+
+    def run(self) -> fx.GraphModule:
+        """Copy every node, in order."""
+        for node in self.network.program.graph.nodes:
+            if node.op == "placeholder":
+                self._placeholder(node)
+            elif node.op == "output":
+                self._output(node)
+            elif node.op == "get_attr":
+                self._attribute(node, str(node.target), getattr(self.network.program.graph_module, str(node.target)))
+            else:
+                self.nodes[node] = self._call(node)
+        module = fx.GraphModule(self.root, self.graph, class_name="Sliced")
+        module.train(False)
+        return module
+
+    def _placeholder(self, node: fx.Node) -> None:
+        if node.name in self.network.inputs:
+            self.nodes[node] = self.graph.placeholder(node.name)
+            axes = self.network.tensors[node.name]
+            if self.batch_source is None and axes and any(dim.name == BATCH for dim in axes[0].dims()):
+                self.batch_source = self.nodes[node]
+        elif not node.users:
+            return
+        elif node.name in self.network.names:
+            name = self.network.names[node.name]
+            self._attribute(node, name, self.state[name])
+        else:
+            self._constant(node)
+
+    def _constant(self, node: fx.Node) -> None:
+        spec = next(s for s in self.network.program.graph_signature.input_specs if s.arg.name == node.name)
+        value = self.network.program.constants.get(str(spec.target))
+        if isinstance(value, Tensor):
+            self._attribute(node, node.name, slice_tensor(value, self.network.tensors[node.name], self.kept))
+        else:
+            self.nodes[node] = spec.arg.value if hasattr(spec.arg, "value") else None
+
+    def _attribute(self, node: fx.Node, name: str, value: Any) -> None:
+        _assign(self.root, name, value, self.network)
+        self.nodes[node] = self.graph.get_attr(name)
+
+    def _output(self, node: fx.Node) -> None:
+        results = [self.nodes[result] for result in node.args[0] if result.name in self.network.outputs]
+        self.graph.output(_restore(results, self.network))
+
+    def _call(self, node: fx.Node) -> fx.Node:
+        rewrite = self.network.rewrites.get(node.name)
+        if rewrite is None or node.target is operator.getitem:
+            new = self.graph.node_copy(node, self.nodes.__getitem__)
+        else:
+            new = self._rewritten(node, rewrite)
+        new.meta = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
+        return new
+
+    def _rewritten(self, node: fx.Node, rewrite: Rewrite) -> fx.Node:
+        target = rewrite.target or node.target
+        given = {} if rewrite.target is not None else _arguments(node)
+        values = {name: self._map(value) for name, value in given.items()}
+        single = target is torch.ops.aten.reshape.default
+        values.update({name: self._value(value, infer=single) for name, value in rewrite.arguments.items()})
+        args, kwargs = _bind(target, values)
+        return self.graph.call_function(target, args, kwargs)
+
+    def _map(self, value: Any) -> Any:
+        return fx.node.map_arg(value, self.nodes.__getitem__)
+
+    def _value(self, value: Any, infer: bool) -> Any:
+        """The value at the new sizes; one axis that follows the batch may be left to reshape to infer."""
+        if isinstance(value, Axis):
+            return self._size(value)
+        if isinstance(value, tuple):
+            following = [index for index, item in enumerate(value) if isinstance(item, Axis) and _follows_batch(item)]
+            if infer and len(following) == 1:
+                return [-1 if index in following else self._value(item, infer) for index, item in enumerate(value)]
+            return [self._value(item, infer) for item in value]
+        return self._map(value)
+
+    def _size(self, axis: Axis) -> Any:
+        """The size of an axis: an int, or a node where it follows the batch."""
+        if not _follows_batch(axis):
+            return int(axis.size(self.sizes))
+        result: Any = 1
+        for term in axis.terms:
+            if isinstance(term, Dim):
+                value: Any = self._batch_size() if term.name == BATCH else self.sizes.get(term.name, term.size)
+            else:
+                value = 0
+                for part in term.parts:
+                    value = self._compute(operator.add, value, self._size(part), neutral=0)
+            result = self._compute(operator.mul, result, value, neutral=1)
+        return result
+
+    def _compute(self, operation: Any, left: Any, right: Any, neutral: int) -> Any:
+        if isinstance(left, int) and isinstance(right, int):
+            return operation(left, right)
+        if neutral in (left, right):
+            return right if left == neutral else left
+        return self.graph.call_function(operation, (left, right))
+
+    def _batch_size(self) -> Any:
+        if self.batch_node is None:
+            self.batch_node = self.graph.call_function(torch.ops.aten.sym_size.int, (self.batch_source, 0))
+        return self.batch_node
+
+
+def _follows_batch(axis: Axis) -> bool:
+    return any(dim.name == BATCH for dim in axis.dims())
+
+
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """The given arguments of a call by name."""
+    given: dict[str, Any] = {}
+    for index, argument in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+        if index < len(node.args):
+            given[argument.name] = node.args[index]
+        elif argument.name in node.kwargs:
+            given[argument.name] = node.kwargs[argument.name]
+    return given
+
+
+def _bind(target: Any, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of an operator call, in the schema's order."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    for argument in target._schema.arguments:
+        if argument.name not in values:
+            if not argument.kwarg_only and any(name in values for name in _later_positional(target, argument.name)):
+                args.append(argument.default_value)
+        elif argument.kwarg_only:
+            kwargs[argument.name] = values[argument.name]
+        else:
+            args.append(values[argument.name])
+    return tuple(args), kwargs
+
+
+def _later_positional(target: Any, name: str) -> list[str]:
+    names = [argument.name for argument in target._schema.arguments if not argument.kwarg_only]
+    return names[names.index(name) + 1 :]
+
+
+def _assign(root: nn.Module, name: str, value: Any, network: Network) -> None:
+    """Set a possibly dotted attribute, as a parameter or buffer where it is a tensor."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(root, part):
+            root.add_module(part, nn.Module())
+        root = getattr(root, part)
+    if not isinstance(value, Tensor):
+        setattr(root, last, value)
+        return
+    original = dict(network.model.named_parameters(remove_duplicate=False)).get(name)
+    if original is not None:
+        root.register_parameter(last, nn.Parameter(value.detach().clone(), requires_grad=original.requires_grad))
+    else:
+        root.register_buffer(last, value.detach().clone())
+
+
+def _restore(results: list[Any], network: Network) -> Any:
+    """The results in the container the model returns."""
+    spec = network.program.call_spec.out_spec
+    if spec is None or not _is_plain(spec) or spec.num_leaves != len(results):
+        return tuple(results)
+    return pytree.tree_unflatten(results, spec)
+
+
+def _is_plain(spec: pytree.TreeSpec) -> bool:
+    """Made of tuples, lists and dicts only."""
+    return spec.is_leaf() or (spec.type in (tuple, list, dict) and all(_is_plain(child) for child in spec.children()))
