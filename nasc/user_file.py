@@ -59,5 +59,7 @@ def _run(path: Path, error: type[NascError]) -> object:
     try:
         spec.loader.exec_module(module)
     except Exception as failure:
-        raise error(f"{path} fails when it is run: {type(failure).__name__}: {failure}", "make it import cleanly") from failure
+        raise error(
+            f"{path} fails when it is run: {type(failure).__name__}: {failure}", "make it import cleanly"
+        ) from failure
     return module

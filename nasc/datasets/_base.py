@@ -124,7 +124,9 @@ def _check(name: str, parts: list[RawImages], num_classes: int) -> None:
         raise DataError(f"{name}: expected pictures of one shape (channels, height, width), got {sorted(shapes)}")
     for part in parts:
         if len(part.x) != len(part.y) or len(part.y) == 0:
-            raise DataError(f"{name}: expected one label a picture, got {len(part.x)} pictures and {len(part.y)} labels")
+            raise DataError(
+                f"{name}: expected one label a picture, got {len(part.x)} pictures and {len(part.y)} labels"
+            )
         low, high = int(part.y.min()), int(part.y.max())
         if low < 0 or high >= num_classes:
             raise DataError(f"{name}: expected labels 0 to {num_classes - 1}, got {low} to {high}")

@@ -71,7 +71,9 @@ def _read_split(folder: Path, size: int) -> tuple[RawImages, RawImages | None, R
     names = class_names(folder / "train")
     parts = {part: _read_classes(folder / part, names, size) for part in ("val", "test") if (folder / part).is_dir()}
     if not parts:
-        raise DataError(f"expected {folder / 'val'} or {folder / 'test'} beside {folder / 'train'}, found neither", _HINT)
+        raise DataError(
+            f"expected {folder / 'val'} or {folder / 'test'} beside {folder / 'train'}, found neither", _HINT
+        )
     train = _read_classes(folder / "train", names, size)
     return (train, parts["val"], parts["test"]) if len(parts) == 2 else (train, None, next(iter(parts.values())))
 
@@ -86,7 +88,9 @@ def _read_plain(folder: Path, size: int) -> tuple[RawImages, None, RawImages]:
 def _read_classes(folder: Path, names: list[str], size: int) -> RawImages:
     unexpected = set(class_names(folder)) ^ set(names)
     if unexpected:
-        raise DataError(f"expected the same classes in every part of {folder.parent}, {sorted(unexpected)} differ", _HINT)
+        raise DataError(
+            f"expected the same classes in every part of {folder.parent}, {sorted(unexpected)} differ", _HINT
+        )
     paths = [(path, label) for label, name in enumerate(names) for path in _pictures(folder / name)]
     needed = len(paths) * 3 * size * size * 4
     if needed > _LARGEST_BYTES:

@@ -34,7 +34,9 @@ def load_user_data(spec: str, *, train_size: int | None = None, seed: int = 0) -
     except DataError:
         raise
     except Exception as failure:
-        raise DataError(f"{spec} fails: {type(failure).__name__}: {failure}", "it must run without arguments") from failure
+        raise DataError(
+            f"{spec} fails: {type(failure).__name__}: {failure}", "it must run without arguments"
+        ) from failure
     if isinstance(given, ImageData):
         return given
     if not isinstance(given, dict) or not {"train", "test"} <= given.keys() <= {"train", "val", "test", "augmentation"}:
@@ -61,7 +63,9 @@ def _part(spec: str, name: str, pair: Any) -> RawImages:
     try:
         x, y = (_tensor(array) for array in pair)
     except (TypeError, ValueError) as failure:
-        raise DataError(f"expected {spec} to return a pair of arrays for {name!r}, got {type(pair).__name__}", _HINT) from failure
+        raise DataError(
+            f"expected {spec} to return a pair of arrays for {name!r}, got {type(pair).__name__}", _HINT
+        ) from failure
     if x.dim() != 4 or y.shape != x.shape[:1] or y.is_floating_point() or len(y) == 0:
         raise DataError(f"{spec}: {name!r} has pictures {tuple(x.shape)} and labels {tuple(y.shape)} {y.dtype}", _HINT)
     return RawImages(x if x.dtype == torch.uint8 else x.to(torch.float32), y.to(torch.int64))

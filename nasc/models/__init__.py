@@ -103,5 +103,7 @@ def _parse_width(spec: str, text: str) -> float:
     except ValueError:
         width = 0.0
     if not 0.0 < width <= 16.0:
-        raise UsageError(f"expected a width multiplier between 0 and 16 in {spec!r}, got {text!r}", "write resnet-tiny@0.5")
+        raise UsageError(
+            f"expected a width multiplier between 0 and 16 in {spec!r}, got {text!r}", "write resnet-tiny@0.5"
+        )
     return width

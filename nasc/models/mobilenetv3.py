@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nasc.models.blocks import ConvNormAct, PooledClassifier, initialise, scale_width
 
-_STEM = 24
+_STEM = 16
 _LAST = 256
 _SQUEEZE = 4
 
@@ -23,9 +23,9 @@ class _Stage(NamedTuple):
 
 
 _STAGES = (
-    _Stage(64, 24, 3, 1, False, nn.ReLU),
-    _Stage(96, 40, 3, 2, False, nn.ReLU),
-    _Stage(128, 40, 3, 1, True, nn.Hardswish),
+    _Stage(48, 16, 3, 1, False, nn.ReLU),
+    _Stage(64, 32, 3, 2, False, nn.ReLU),
+    _Stage(128, 32, 3, 1, True, nn.Hardswish),
     _Stage(160, 64, 5, 2, True, nn.Hardswish),
     _Stage(256, 64, 5, 1, True, nn.Hardswish),
 )

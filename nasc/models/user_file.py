@@ -26,7 +26,11 @@ def load_user_model(spec: str, **offered: Any) -> nn.Module:
     try:
         model = function(**arguments)
     except Exception as failure:
-        raise ModelError(f"{spec} fails: {type(failure).__name__}: {failure}", "it must return an nn.Module") from failure
+        raise ModelError(
+            f"{spec} fails: {type(failure).__name__}: {failure}", "it must return an nn.Module"
+        ) from failure
     if not isinstance(model, nn.Module):
-        raise ModelError(f"expected {spec} to return an nn.Module, got {type(model).__name__}", "return the model itself")
+        raise ModelError(
+            f"expected {spec} to return an nn.Module, got {type(model).__name__}", "return the model itself"
+        )
     return model
