@@ -1,7 +1,7 @@
 """Lowering rules of what computes: convolutions, linear layers, norms, pooling, element-wise functions."""
 
 from collections.abc import Mapping, Sequence
-from math import isinf
+from math import isinf, prod
 from typing import Any
 
 from torch.fx import Node
@@ -117,10 +117,7 @@ def _linear(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     if not lowering.is_constant(weight):
         return lowering.unsupported(node)
     value = _channels_innermost(lowering, lowering.value(source))
-    *outer, _ = lowering.shape(node)
-    rows = 1
-    for size in outer:
-        rows *= size
+    rows = prod(lowering.shape(node)[:-1])
     weights, extra = _weights(lowering, weight, bias)
     if value.columns is not None:
         extra["columns"] = value.columns
@@ -206,6 +203,8 @@ def _adaptive_pool(lowering: Lowering, node: Node, whole: str, windowed: str) ->
         return lowering.alias(node, lowering.value(source))
     if target == (1, 1):
         return _global_pool(lowering, node, source, whole, keepdim=True)
+    if all(want % have == 0 for have, want in zip(size, target, strict=True)):  # every window holds one entry
+        return resize(lowering, node, source, "resize_nearest")
     if any(have % want for have, want in zip(size, target, strict=True)):
         return lowering.unsupported(node)
     window = (size[0] // target[0], size[1] // target[1])
@@ -229,6 +228,17 @@ def _pool(
     extra["padding"] = padding
     attributes: Attributes = {"op": op} | _spatial(size, kernel, stride, (padding[0], after[0], padding[1], after[1]))
     return lowering.emit(node, "pool", attributes, {"channels": lowering.axes(source)[1]}, [value], IMAGE, **extra)
+
+
+def resize(lowering: Lowering, node: Node, source: Node, op: str, *, align_corners: bool = False) -> Value:
+    """Other height and width by repeating or blending positions."""
+    value = lowering.laid_out(lowering.value(source), IMAGE)
+    size, target = lowering.shape(source)[2:], tuple(int(n) for n in first_output(node).shape[2:])
+    attributes: Attributes = {"op": op, "from_positions": prod(size), "positions": prod(target)}
+    sizes = {"channels": lowering.axes(source)[1]}
+    return lowering.emit(
+        node, "move", attributes, sizes, [value], IMAGE, label="resize", size=target, align_corners=align_corners
+    )
 
 
 @rule("mean.dim", "amax.default")
@@ -348,7 +358,7 @@ def _binary(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     if node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
         return lowering.unsupported(node)
     rank = len(lowering.shape(node))
-    main = max((o for o in operands if not lowering.is_constant(o)), key=lambda o: _weight_of(lowering, o))
+    main = max((o for o in operands if not lowering.is_constant(o)), key=lambda o: prod(lowering.shape(o)))
     value = lowering.value(main)
     if len(value.layout) != rank:
         return lowering.unsupported(node)
@@ -356,7 +366,10 @@ def _binary(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     extra: dict[str, Any] = {}
     for position, operand in enumerate(operands):
         if lowering.is_constant(operand):
-            extra = {"other": operand.name if isinstance(operand, Node) else float(operand), "layout": value.layout}
+            extra = {
+                "other": operand.name if isinstance(operand, Node) else float(operand),
+                "other_layout": value.layout,
+            }
             extra["other_position"] = position
         elif len(lowering.shape(operand)) != rank:
             return lowering.unsupported(node)
@@ -365,13 +378,6 @@ def _binary(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     channels, positions = lowering.split(node, value.layout)
     attributes: Attributes = {"op": op, "positions": positions, "broadcast": _broadcast(lowering, operands, value)}
     return lowering.emit(node, "binary", attributes, {"channels": channels}, inputs, value.layout, **extra)
-
-
-def _weight_of(lowering: Lowering, node: Node) -> int:
-    size = 1
-    for n in lowering.shape(node):
-        size *= n
-    return size
 
 
 def _broadcast(lowering: Lowering, operands: Sequence[Any], main: Value) -> str:
@@ -407,9 +413,7 @@ def _softmax(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     if value.layout[-1] != dim % rank:
         value = lowering.laid_out(value, (*(axis for axis in value.layout if axis != dim % rank), dim % rank))
     axes, shape = lowering.axes(node), lowering.shape(node)
-    positions = 1
-    for axis, size in enumerate(shape):
-        positions *= size if axis != dim % rank else 1
+    positions = prod(size for axis, size in enumerate(shape) if axis != dim % rank)
     channels = Axis(tuple(term for term in axes[dim % rank].terms if not is_batch(term)))
     attributes: Attributes = {"positions": positions}
     return lowering.emit(node, "softmax", attributes, {"channels": channels}, [value], value.layout)

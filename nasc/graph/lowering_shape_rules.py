@@ -10,7 +10,6 @@ from nasc.graph.lowering import RULES, Lowering, operator_name, rule
 from nasc.graph.lowering_layout import (
     IMAGE,
     Columns,
-    Layout,
     Shape,
     Value,
     permuted,
@@ -18,7 +17,7 @@ from nasc.graph.lowering_layout import (
     same_order,
     stored_shape,
 )
-from nasc.graph.lowering_rules import arguments
+from nasc.graph.lowering_rules import Attributes, arguments, resize
 
 _CONVOLUTIONS = ("conv2d.default", "conv2d.padding")
 _KEEPS_COLUMNS = (
@@ -129,7 +128,7 @@ def _cat(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     axis = int(dim) % len(layout)
     values = [lowering.laid_out(lowering.value(source), layout) for source in sources]
     channels, positions = lowering.split(node, layout)
-    attributes = {"positions": positions, "parts": len(values)}
+    attributes: Attributes = {"positions": positions, "parts": len(values)}
     return lowering.emit(node, "concat", attributes, {"channels": channels}, values, layout, axis=layout.index(axis))
 
 
@@ -178,7 +177,7 @@ def _part(lowering: Lowering, node: Node, value: Value, axis: int, begin: int) -
     layout, shape = value.layout, lowering.shape(node)
     channels, positions = lowering.split(node, layout)
     starts = [begin if axis == one else 0 for one in layout]
-    attributes = {"op": "slice", "from_positions": positions, "positions": positions}
+    attributes: Attributes = {"op": "slice", "from_positions": positions, "positions": positions}
     return lowering.emit(
         node,
         "move",
@@ -210,7 +209,7 @@ def _pad(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
         return replace(lowering.alias(node, value), padding=padding)
     channels, positions = lowering.split(node, value.layout)
     before = positions * prod(lowering.shape(source)) // prod(lowering.shape(node))
-    attributes = {"op": "pad", "from_positions": max(before, 1), "positions": positions}
+    attributes: Attributes = {"op": "pad", "from_positions": max(before, 1), "positions": positions}
     in_file = tuple(by_axis.get(axis, (0, 0)) for axis in value.layout)
     return lowering.emit(
         node, "move", attributes, {"channels": channels}, [value], value.layout, amounts=in_file, fill=fill
@@ -238,15 +237,6 @@ def _is_convolution(lowering: Lowering, node: Node, reader: Node) -> bool:
 def _resize(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     source = node.args[0]
     assert isinstance(source, Node)
-    value = lowering.laid_out(lowering.value(source), IMAGE)
-    bilinear = "bilinear" in str(node.target)
-    size, target = lowering.shape(source)[2:], lowering.shape(node)[2:]
+    bilinear = "bilinear" in operator_name(node)
     align = bool(node.args[2]) if bilinear and len(node.args) > 2 else False
-    attributes: dict[str, int | float | str] = {
-        "op": "resize_bilinear" if bilinear else "resize_nearest",
-        "from_positions": prod(size),
-        "positions": prod(target),
-    }
-    sizes = {"channels": lowering.axes(node)[1]}
-    layout: Layout = IMAGE
-    return lowering.emit(node, "move", attributes, sizes, [value], layout, size=target, align_corners=align)
+    return resize(lowering, node, source, "resize_bilinear" if bilinear else "resize_nearest", align_corners=align)

@@ -69,7 +69,7 @@ class Constants:
 
     def _operand(self, kernel: Kernel) -> Array:
         """The constant operand, with as many axes as the other one, in its layout."""
-        other, layout = kernel.extra["other"], kernel.extra["layout"]
+        other, layout = kernel.extra["other"], kernel.extra["other_layout"]
         values = np.asarray(other) if isinstance(other, float) else _array(self._evaluate(self._nodes[other]))
         values = values.reshape((1,) * (len(layout) - values.ndim) + values.shape)
         return values.transpose(layout).astype(np.float32)

@@ -273,20 +273,6 @@ def _transpose(builder: ModelBuilder, it: Instruction, source: int) -> int:
     )
 
 
-def _shuffle(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    """Channels as (groups, per group) transposed to (per group, groups): the shuffle between grouped convolutions."""
-    groups, (*outer, channels) = int(it.extra["groups"]), builder.shape(source)
-    positions = int(np.prod(outer))
-    apart = _reshape(builder, source, (positions, groups, channels // groups), "")
-    mixed = builder.operator(
-        "TRANSPOSE",
-        [apart, builder.constant(np.asarray((0, 2, 1), np.int32))],
-        (positions, channels // groups, groups),
-        options="TransposeOptions",
-    )
-    return _reshape(builder, mixed, (*outer, channels), it.name)
-
-
 def _pad(builder: ModelBuilder, it: Instruction, source: int) -> int:
     return _pad_operator(builder, source, it.extra["amounts"], float(it.extra.get("fill", 0.0)), it.name)
 
@@ -318,7 +304,7 @@ def _resize(code: str, options: str) -> Callable[[ModelBuilder, Instruction, int
 
 _MOVES: Mapping[str, Callable[[ModelBuilder, Instruction, int], int]] = {
     "transpose": _transpose,
-    "shuffle": _shuffle,
+    "shuffle": _transpose,
     "pad": _pad,
     "slice": _slice,
     "resize_bilinear": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),

@@ -125,6 +125,9 @@ def _move_source(shape: KernelShape) -> Shape:
     op, start, channels = shape.signature["op"], int(shape.signature["from_positions"]), shape["channels"]
     if op == "pad":
         return (1, start, 1, channels)
+    if op == "shuffle":
+        groups = 2 - channels % 2
+        return (1, start, groups, channels // groups)
     return _image(start, 2 * channels if op == "slice" else channels)
 
 
@@ -138,7 +141,7 @@ def _extra(shape: KernelShape) -> Mapping[str, Any]:
     _, height, width, channels = _image(end, shape["channels"])
     typical: dict[str, dict[str, Any]] = {
         "transpose": {"order": (0, 3, 1, 2)},
-        "shuffle": {"groups": 2 if channels % 2 == 0 else 1},
+        "shuffle": {"order": (0, 1, 3, 2)},
         "pad": {"amounts": ((0, 0), (0, end - start), (0, 0), (0, 0))},
         "slice": {"begin": (0, 0, 0, 0), "size": (1, height, width, channels)},
     }
