@@ -1,7 +1,7 @@
 """The small graph and the small state: entries of dims removed, constants that depend on sizes recomputed."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from nasc.graph.dims import Axis, Dim
-from nasc.graph.network import Network, Rewrite
+from nasc.graph.network import Network
 from nasc.graph.walk import BATCH
 
 Kept = Mapping[str, Tensor]
@@ -88,80 +88,42 @@ def slice_network(network: Network, kept: Kept) -> fx.GraphModule:
     return _Slicer(network, kept).run()
 
 
-class _Slicer:
-    """Builds one small graph."""
+def rewritten_call(
+    graph: fx.Graph, node: fx.Node, network: Network, kept: Kept, nodes: Mapping[fx.Node, Any]
+) -> fx.Node:
+    """Append one operator call of the program to another graph, at smaller sizes.
 
-    def __init__(self, network: Network, kept: Kept) -> None:
+    Args:
+        graph: The graph to append to.
+        node: The call in the program.
+        network: The traced network.
+        kept: Kept indices by dim name.
+        nodes: The new graph's node for every input of the call.
+    """
+    return _Calls(graph, network, kept, dict(nodes)).add(node)
+
+
+class _Calls:
+    """Writes operator calls of a program into a new graph, their size arguments recomputed."""
+
+    def __init__(self, graph: fx.Graph, network: Network, kept: Kept, nodes: dict[fx.Node, Any]) -> None:
+        self.graph = graph
         self.network = network
-        self.kept = kept
         self.sizes = {name: int(indices.numel()) for name, indices in kept.items()}
-        self.root = nn.Module()
-        self.graph = fx.Graph()
-        self.nodes: dict[fx.Node, Any] = {}
+        self.nodes = nodes
         self.batch_source: fx.Node | None = None
-        self.batch_node: fx.Node | None = None
-        self.state = slice_state(network, kept)
+        self._batch_size: fx.Node | None = None
 
-    def run(self) -> fx.GraphModule:
-        """Copy every node, in order."""
-        for node in self.network.program.graph.nodes:
-            if node.op == "placeholder":
-                self._placeholder(node)
-            elif node.op == "output":
-                self._output(node)
-            elif node.op == "get_attr":
-                self._attribute(node, str(node.target), getattr(self.network.program.graph_module, str(node.target)))
-            else:
-                self.nodes[node] = self._call(node)
-        module = fx.GraphModule(self.root, self.graph, class_name="Sliced")
-        module.train(False)
-        return module
-
-    def _placeholder(self, node: fx.Node) -> None:
-        if node.name in self.network.inputs:
-            self.nodes[node] = self.graph.placeholder(node.name)
-            axes = self.network.tensors[node.name]
-            if self.batch_source is None and axes and any(dim.name == BATCH for dim in axes[0].dims()):
-                self.batch_source = self.nodes[node]
-        elif not node.users:
-            return
-        elif node.name in self.network.names:
-            name = self.network.names[node.name]
-            self._attribute(node, name, self.state[name])
-        else:
-            self._constant(node)
-
-    def _constant(self, node: fx.Node) -> None:
-        spec = next(s for s in self.network.program.graph_signature.input_specs if s.arg.name == node.name)
-        value = self.network.program.constants.get(str(spec.target))
-        if isinstance(value, Tensor):
-            self._attribute(node, node.name, slice_tensor(value, self.network.tensors[node.name], self.kept))
-        else:
-            self.nodes[node] = spec.arg.value if hasattr(spec.arg, "value") else None
-
-    def _attribute(self, node: fx.Node, name: str, value: Any) -> None:
-        _assign(self.root, name, value, self.network)
-        self.nodes[node] = self.graph.get_attr(name)
-
-    def _output(self, node: fx.Node) -> None:
-        results = [self.nodes[result] for result in node.args[0] if result.name in self.network.outputs]
-        self.graph.output(_restore(results, self.network))
-
-    def _call(self, node: fx.Node) -> fx.Node:
+    def add(self, node: fx.Node) -> fx.Node:
+        """Write one call."""
         rewrite = self.network.rewrites.get(node.name)
-        if rewrite is None or node.target is operator.getitem:
-            new = self.graph.node_copy(node, self.nodes.__getitem__)
-        else:
-            new = self._rewritten(node, rewrite)
-        new.meta = {key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta}
-        return new
-
-    def _rewritten(self, node: fx.Node, rewrite: Rewrite) -> fx.Node:
+        if rewrite is None or not rewrite.arguments:
+            return self.graph.node_copy(node, self.nodes.__getitem__)
         target = rewrite.target or node.target
         given = {} if rewrite.target is not None else _arguments(node)
         values = {name: self._map(value) for name, value in given.items()}
-        single = target is torch.ops.aten.reshape.default
-        values.update({name: self._value(value, infer=single) for name, value in rewrite.arguments.items()})
+        infer = target is torch.ops.aten.reshape.default
+        values.update({name: self._value(value, infer) for name, value in rewrite.arguments.items()})
         args, kwargs = _bind(target, values)
         return self.graph.call_function(target, args, kwargs)
 
@@ -186,7 +148,7 @@ class _Slicer:
         result: Any = 1
         for term in axis.terms:
             if isinstance(term, Dim):
-                value: Any = self._batch_size() if term.name == BATCH else self.sizes.get(term.name, term.size)
+                value: Any = self._batch() if term.name == BATCH else self.sizes.get(term.name, term.size)
             else:
                 value = 0
                 for part in term.parts:
@@ -194,17 +156,95 @@ class _Slicer:
             result = self._compute(operator.mul, result, value, neutral=1)
         return result
 
-    def _compute(self, operation: Any, left: Any, right: Any, neutral: int) -> Any:
+    def _compute(self, operation: Callable[[Any, Any], Any], left: Any, right: Any, neutral: int) -> Any:
         if isinstance(left, int) and isinstance(right, int):
             return operation(left, right)
-        if neutral in (left, right):
-            return right if left == neutral else left
-        return self.graph.call_function(operation, (left, right))
+        if left == neutral:
+            return right
+        return left if right == neutral else self.graph.call_function(operation, (left, right))
 
-    def _batch_size(self) -> Any:
-        if self.batch_node is None:
-            self.batch_node = self.graph.call_function(torch.ops.aten.sym_size.int, (self.batch_source, 0))
-        return self.batch_node
+    def _batch(self) -> Any:
+        if self.batch_source is None:
+            return self.network.batch
+        if self._batch_size is None:
+            self._batch_size = self.graph.call_function(torch.ops.aten.sym_size.int, (self.batch_source, 0))
+        return self._batch_size
+
+
+class _Slicer:
+    """Builds one small graph."""
+
+    def __init__(self, network: Network, kept: Kept) -> None:
+        self.network = network
+        self.kept = kept
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.nodes: dict[fx.Node, Any] = {}
+        self.calls = _Calls(self.graph, network, kept, self.nodes)
+        self.parameters = dict(network.model.named_parameters(remove_duplicate=False))
+        self.state = slice_state(network, kept)
+
+    def run(self) -> fx.GraphModule:
+        """Copy every node, in order."""
+        for node in self.network.program.graph.nodes:
+            if node.op == "placeholder":
+                self._placeholder(node)
+            elif node.op == "output":
+                self._output(node)
+            elif node.op == "get_attr":
+                self._attribute(node, str(node.target), getattr(self.network.program.graph_module, str(node.target)))
+            else:
+                self.nodes[node] = self.calls.add(node)
+                self.nodes[node].meta = {
+                    key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta
+                }
+        module = fx.GraphModule(self.root, self.graph, class_name="Sliced")
+        module.train(False)
+        return module
+
+    def _placeholder(self, node: fx.Node) -> None:
+        if node.name in self.network.inputs:
+            self.nodes[node] = self.graph.placeholder(node.name)
+            axes = self.network.tensors[node.name]
+            if self.calls.batch_source is None and axes and _follows_batch(axes[0]):
+                self.calls.batch_source = self.nodes[node]
+        elif not node.users:
+            return
+        elif node.name in self.network.names:
+            name = self.network.names[node.name]
+            self._attribute(node, name, self.state[name])
+        else:
+            self._constant(node)
+
+    def _constant(self, node: fx.Node) -> None:
+        """A tensor or number the program carries that is neither a parameter nor a buffer."""
+        spec = next(spec for spec in self.network.program.graph_signature.input_specs if spec.arg.name == node.name)
+        value = self.network.program.constants.get(str(spec.target))
+        if isinstance(value, Tensor):
+            self._attribute(node, node.name, slice_tensor(value, self.network.tensors[node.name], self.kept))
+        else:
+            self.nodes[node] = getattr(spec.arg, "value", None)
+
+    def _attribute(self, node: fx.Node, name: str, value: Any) -> None:
+        """Set a possibly dotted attribute of the new module: a parameter stays one, another tensor is a buffer."""
+        owner = self.root
+        *path, last = name.split(".")
+        for part in path:
+            if not hasattr(owner, part):
+                owner.add_module(part, nn.Module())
+            owner = getattr(owner, part)
+        if name in self.parameters:
+            trained = self.parameters[name].requires_grad
+            owner.register_parameter(last, nn.Parameter(value.detach().clone(), requires_grad=trained))
+        elif isinstance(value, Tensor):
+            owner.register_buffer(last, value.detach().clone())
+        else:
+            setattr(owner, last, value)
+        self.nodes[node] = self.graph.get_attr(name)
+
+    def _output(self, node: fx.Node) -> None:
+        results = [self.nodes[result] for result in node.args[0] if result.name in self.network.outputs]
+        self.graph.output(_restore(results, self.network))
 
 
 def _follows_batch(axis: Axis) -> bool:
@@ -240,23 +280,6 @@ def _bind(target: Any, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict
 def _later_positional(target: Any, name: str) -> list[str]:
     names = [argument.name for argument in target._schema.arguments if not argument.kwarg_only]
     return names[names.index(name) + 1 :]
-
-
-def _assign(root: nn.Module, name: str, value: Any, network: Network) -> None:
-    """Set a possibly dotted attribute, as a parameter or buffer where it is a tensor."""
-    *path, last = name.split(".")
-    for part in path:
-        if not hasattr(root, part):
-            root.add_module(part, nn.Module())
-        root = getattr(root, part)
-    if not isinstance(value, Tensor):
-        setattr(root, last, value)
-        return
-    original = dict(network.model.named_parameters(remove_duplicate=False)).get(name)
-    if original is not None:
-        root.register_parameter(last, nn.Parameter(value.detach().clone(), requires_grad=original.requires_grad))
-    else:
-        root.register_buffer(last, value.detach().clone())
 
 
 def _restore(results: list[Any], network: Network) -> Any:

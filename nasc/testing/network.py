@@ -1,0 +1,207 @@
+"""What a traced model must obey, for anyone to run on their own: removing entries equals masking them.
+
+Two independent checks. :func:`module_difference` masks weights of the untouched eager module, and knows nothing of the
+graph but the names of the weights that read a dim. :func:`graph_difference` also covers dims that a norm or softmax runs
+over: it runs the full-size program with removed entries held at zero, and evaluates what depends on the number of entries
+on the kept ones alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from nasc.graph.dims import Axis
+from nasc.graph.masking import masked_state
+from nasc.graph.network import Network
+from nasc.graph.program import evaluating
+from nasc.graph.slicing import full_state, rewritten_call, slice_network, slice_tensor
+
+Kept = Mapping[str, Tensor]
+
+
+def random_kept(network: Network, *, seed: int = 0, maskable: bool = True, least: float = 0.3) -> dict[str, Tensor]:
+    """Random kept indices for every dim that may change, at least one each.
+
+    Args:
+        network: A traced network.
+        seed: Same seed, same indices.
+        maskable: Only the dims for which a zero mask equals removal; otherwise every unfrozen dim.
+        least: Smallest share of entries to keep.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kept: dict[str, Tensor] = {}
+    for name, dim in network.dims.items():
+        if dim.frozen is not None or dim.size < 2 or (maskable and not dim.maskable):
+            continue
+        share = least + (1 - least) * float(torch.rand((), generator=generator))
+        count = min(max(1, int(share * dim.size)), dim.size - 1)
+        kept[name] = torch.randperm(dim.size, generator=generator)[:count].sort().values
+    return kept
+
+
+def random_inputs(network: Network, batch: int, *, seed: int = 0) -> tuple[Any, ...]:
+    """Inputs like the example's with another batch size: normal numbers, or integers up to the example's largest."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def like(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or not leaf.ndim:
+            return leaf
+        shape = (batch, *leaf.shape[1:])
+        if leaf.dtype.is_floating_point:
+            return torch.randn(shape, generator=generator, dtype=leaf.dtype)
+        if leaf.dtype == torch.bool:
+            return leaf[:1].expand(shape)
+        return torch.randint(0, int(leaf.max()) + 1, shape, generator=generator, dtype=leaf.dtype)
+
+    inputs: tuple[Any, ...] = pytree.tree_map(like, network.example_inputs)
+    return inputs
+
+
+def relative_difference(left: Any, right: Any) -> float:
+    """Largest difference between two (nested) outputs, relative to the largest entry of the second; NaN counts as inf."""
+    pairs = list(zip(_flat(left), _flat(right), strict=True))
+    scale = max((float(b.detach().abs().max()) for _, b in pairs if b.numel()), default=0.0)
+    worst = max((float((a.detach() - b.detach()).abs().max()) for a, b in pairs if b.numel()), default=0.0)
+    return worst / max(scale, 1e-12) if worst == worst else float("inf")
+
+
+def _flat(value: Any) -> list[Tensor]:
+    return [leaf.double() for leaf in pytree.tree_leaves(_plain(value)) if isinstance(leaf, Tensor)]
+
+
+def _plain(value: Any) -> Any:
+    return list(value.values()) if isinstance(value, Mapping) else value
+
+
+def masks(network: Network, kept: Kept) -> dict[str, Tensor]:
+    """The 0/1 mask of every dim in ``kept``."""
+    return {name: torch.zeros(network.dims[name].size).index_fill(0, indices, 1.0) for name, indices in kept.items()}
+
+
+def module_difference(network: Network, kept: Kept, inputs: Sequence[Any]) -> float:
+    """Sliced graph against the untouched eager module with masked weights.
+
+    Args:
+        network: A traced network.
+        kept: Kept indices of maskable dims.
+        inputs: Model inputs, any batch size.
+    """
+    small = slice_network(network, kept)
+    tensors = [leaf for leaf in pytree.tree_leaves(tuple(inputs)) if isinstance(leaf, Tensor)]
+    with evaluating(network.model), torch.no_grad():
+        state = masked_state(network, masks(network, kept))
+        expected = torch.func.functional_call(network.model, state, tuple(inputs))
+        return relative_difference(small(*tensors), expected)
+
+
+def graph_difference(network: Network, kept: Kept, inputs: Sequence[Any]) -> float:
+    """Sliced graph against the full-size program with removed entries held at zero.
+
+    Args:
+        network: A traced network.
+        kept: Kept indices of any dims that are not frozen.
+        inputs: Model inputs with the batch size the program was exported with.
+    """
+    tensors = [leaf for leaf in pytree.tree_leaves(tuple(inputs)) if isinstance(leaf, Tensor)]
+    with torch.no_grad():
+        expected = _MaskedProgram(network, kept).outputs(tensors)
+        actual = slice_network(network, kept)(*tensors)
+    return relative_difference(list(_flat(actual)), expected)
+
+
+class _MaskedProgram:
+    """Runs the full-size program; after every operator the removed entries are set to zero."""
+
+    def __init__(self, network: Network, kept: Kept) -> None:
+        self.network = network
+        self.kept = kept
+        self.state = full_state(network.model)
+
+    def outputs(self, inputs: list[Tensor]) -> list[Tensor]:
+        """The values of the model's outputs."""
+        values: dict[fx.Node, Any] = {}
+        given = dict(zip(self.network.inputs, inputs, strict=True))
+        for node in self.network.program.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = self._enter(node, given)
+            elif node.op == "output":
+                return [values[result] for result in node.args[0] if result.name in self.network.outputs]
+            elif node.op == "get_attr":
+                values[node] = getattr(self.network.program.graph_module, str(node.target))
+            else:
+                values[node] = self._run(node, values)
+        raise AssertionError("a program ends with its output")
+
+    def _enter(self, node: fx.Node, given: Mapping[str, Tensor]) -> Any:
+        if node.name in given:
+            return given[node.name]
+        if node.name in self.network.names:
+            value: Any = self.state[self.network.names[node.name]]
+        else:
+            spec = next(s for s in self.network.program.graph_signature.input_specs if s.arg.name == node.name)
+            value = self.network.program.constants.get(str(spec.target))
+        axes = self.network.tensors.get(node.name)
+        return self._mask(value, axes) if isinstance(value, Tensor) and axes is not None else value
+
+    def _run(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+        rewrite = self.network.rewrites.get(node.name)
+        axes = self.network.tensors.get(node.name)
+        if rewrite is not None and rewrite.counted and any(self._touches(source) for source in node.all_input_nodes):
+            return self._scatter(self._run_small(node, values), axes, node.meta["val"])
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+        result = node.target(*args, **kwargs)  # type: ignore[operator]
+        return self._mask(result, axes) if axes is not None else result
+
+    def _run_small(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+        """The operator on kept entries alone, with the arguments it has in the sliced graph."""
+        graph = fx.Graph()
+        inputs: dict[fx.Node, Any] = {source: graph.placeholder(source.name) for source in node.all_input_nodes}
+        graph.output(rewritten_call(graph, node, self.network, self.kept, inputs))
+        taken = [self._take(values[source], self.network.tensors.get(source.name)) for source in node.all_input_nodes]
+        return fx.GraphModule(torch.nn.Module(), graph)(*taken)
+
+    def _touches(self, node: fx.Node) -> bool:
+        axes = self.network.tensors.get(node.name)
+        return axes is not None and any(dim.name in self.kept for axis in _each_axis(axes) for dim in axis.dims())
+
+    def _take(self, value: Any, axes: Any) -> Any:
+        if isinstance(value, Tensor) and axes is not None:
+            return slice_tensor(value, axes, self.kept)
+        return value
+
+    def _mask(self, value: Any, axes: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [self._mask(item, inner) for item, inner in zip(value, axes, strict=True)]
+        if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
+            return value
+        for place, axis in enumerate(axes):
+            if any(dim.name in self.kept for dim in axis.dims()):
+                removed = torch.ones(value.shape[place], dtype=torch.bool)
+                removed[axis.kept(self.kept)] = False
+                shape = [1] * value.ndim
+                shape[place] = -1
+                value = value.masked_fill(removed.view(shape), 0)
+        return value
+
+    def _scatter(self, value: Any, axes: Any, like: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [self._scatter(*item) for item in zip(value, axes, like, strict=True)]
+        for place, axis in enumerate(axes):
+            if any(dim.name in self.kept for dim in axis.dims()):
+                shape = list(value.shape)
+                shape[place] = like.shape[place]
+                value = value.new_zeros(shape).index_copy(place, axis.kept(self.kept), value)
+        return value
+
+
+def _each_axis(axes: Any) -> list[Axis]:
+    result: list[Axis] = []
+    for item in axes:
+        if isinstance(item, Axis):
+            result.append(item)
+        elif item is not None:
+            result += _each_axis(item)
+    return result
