@@ -1,0 +1,99 @@
+"""Compares a small model with the user's own: the difference that must not be there.
+
+Both checks run the user's *untouched* module with other weights (``torch.func.functional_call``), never the traced
+graph, so a wrong tie in the graph cannot hide.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from nasc.errors import ModelError
+from nasc.graph.masking import masked_state
+from nasc.graph.network import Network
+from nasc.graph.selection import Selection
+from nasc.graph.slicing import scatter_state
+
+
+def verify(network: Network, selection: Selection, small: nn.Module, inputs: tuple[Any, ...] | None = None) -> float:
+    """Largest absolute difference between the small model and the user's with masked weights, in evaluation mode.
+
+    Args:
+        network: The traced model, with the weights the small model was made of.
+        selection: What was kept, and the gains.
+        small: The small model, before any further training (see :func:`verify_trained`).
+        inputs: What to run both on; the example inputs of the trace where not given.
+
+    Raises:
+        ModelError: The selection removes entries that no mask on weights can remove (a norm or softmax runs over them).
+    """
+    _require_maskable(network, selection)
+    with torch.no_grad():
+        state = masked_state(network, masks(network, selection))
+        return _difference(network.model, state, small, inputs or network.example_inputs)
+
+
+def verify_trained(
+    network: Network, selection: Selection, small: nn.Module, inputs: tuple[Any, ...] | None = None
+) -> float:
+    """As :func:`verify`, for a small model that was trained on.
+
+    Its weights are put back into the user's full-size model, zeros where entries were removed, so the two must agree
+    whatever the training did.
+    """
+    _require_maskable(network, selection)
+    with torch.no_grad():
+        tensors = {**dict(small.named_parameters()), **dict(small.named_buffers())}
+        state = scatter_state(network, selection.kept, tensors)
+        return _difference(network.model, state, small, inputs or network.example_inputs)
+
+
+def masks(network: Network, selection: Selection) -> dict[str, Tensor]:
+    """The mask of every dim that a selection names, over the dense dim: its gain where kept, zero where removed."""
+    result = {}
+    for name in (*selection.kept, *selection.gains):
+        size = network.dims[name].size
+        gain = selection.gains.get(name, torch.ones(size))
+        alive = torch.zeros(size, dtype=gain.dtype, device=gain.device)
+        alive[selection.kept.get(name, torch.arange(size)).to(gain.device)] = 1
+        result[name] = gain.detach() * alive
+    return result
+
+
+def _require_maskable(network: Network, selection: Selection) -> None:
+    for name, kept in selection.kept.items():
+        dim = network.dims[name]
+        if kept.numel() < dim.size and not dim.maskable:
+            raise ModelError(
+                f"expected only dims that a zero mask removes exactly; {name} "
+                f"({kept.numel()} of {dim.size} kept) is not one: {dim.reduced or dim.frozen}",
+                "compare with the sliced graph instead, or keep this dim whole",
+            )
+
+
+def _difference(model: nn.Module, state: Mapping[str, Tensor], small: nn.Module, inputs: tuple[Any, ...]) -> float:
+    with _evaluating(model), _evaluating(small):
+        expected = torch.func.functional_call(model, dict(state), inputs)
+        got = small(*_tensors(inputs))
+    pairs = zip(_tensors(expected), _tensors(got), strict=True)
+    return max((float((a.double() - b.double()).abs().max()) for a, b in pairs if a.numel()), default=0.0)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, each module's own mode restored afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
