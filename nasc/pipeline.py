@@ -1,0 +1,89 @@
+"""nasc in one function: :func:`compress` is the program, a line a stage. Read this file first, then one package.
+
+::
+
+    device -> measurement -> table -\\
+                                     cost -> method -> training -> materialise -> export -> measurement -> record
+    model  -> graph (dims, kernels) -/
+
+A run lives in one folder. Every stage leaves its result there, so that the same call goes on after a kill where it stopped.
+"""
+
+from nasc.cost import LatencyPrice, price_latency
+from nasc.datasets import load_dataset
+from nasc.devices import Device, get_device
+from nasc.exporters import export
+from nasc.graph import Network, trace
+from nasc.materialise import materialise, save_model, verify_trained
+from nasc.records import Record, save_record
+from nasc.stages.config import CompressConfig
+from nasc.stages.goal import SUFFIX, measure_dense, set_goal
+from nasc.stages.reporting import make_record
+from nasc.stages.run_folder import open_run
+from nasc.stages.search import dense_accuracy, fine_tune, load_classifier, search
+from nasc.stages.settling import measure_beside_dense, settle
+from nasc.table import LatencyTable, profile
+from nasc.training import evaluate
+
+__all__ = ["CompressConfig", "compress", "cover", "estimate"]
+
+
+def compress(config: CompressConfig) -> Record:
+    """Make a model smaller until its exported file meets the target on the device.
+
+    Args:
+        config: What is asked.
+
+    Returns:
+        The record of the finished model. ``config.folder`` holds ``record.json``, the model (``model/``: readable Python
+        and safetensors), its file for the device, and the training history.
+
+    Raises:
+        NascError: With one sentence and what to do; nothing measured or trained is lost.
+    """
+    with open_run(config) as folder:
+        data = load_dataset(config.data, train_size=config.train_size, seed=config.recipe.seed)
+        model = load_classifier(config, data)
+        example = (data.train_x[:1],)
+        network = trace(model, example)
+        device = get_device(config.device, runtime=config.runtime, threads=config.threads)
+        table = cover(device, network, progress=config.progress)
+        dense = measure_dense(network, device, table, folder)
+        goal = set_goal(network, table, dense, config.target)
+        baseline = dense_accuracy(config, data)
+        method, searched = search(config, network, goal, data, folder)
+        settled = settle(method, network, goal, dense, device, table, folder)
+        small = materialise(network, settled.selection)
+        history = fine_tune(small, searched, config, data, folder)
+        difference = verify_trained(network, settled.selection, small)
+        save_model(small, folder / "model")
+        artifact = export(small, example, folder / f"model{SUFFIX[device.format]}")
+        times = measure_beside_dense(artifact, dense.artifact, device, table)
+        accuracy = evaluate(small, data.test_x, data.test_y)
+        record = make_record(
+            config,
+            network,
+            goal,
+            dense,
+            settled,
+            history,
+            artifact,
+            times,
+            accuracy,
+            baseline,
+            difference,
+            table,
+            folder,
+        )
+        save_record(record, folder)
+        return record
+
+
+def cover(device: Device, network: Network, *, progress: bool = True) -> LatencyTable:
+    """The device's latency table, extended by whatever this network needs and no row covers."""
+    return profile(device, [network], progress=progress).table
+
+
+def estimate(network: Network, device: Device, table: LatencyTable) -> LatencyPrice:
+    """Latency of a network per kernel and in total, by the table alone."""
+    return price_latency(network, {}, table)
