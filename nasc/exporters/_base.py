@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nasc.artifact import Artifact
@@ -31,6 +32,17 @@ class Exporter(Protocol):
         """
         ...
 
+    def describe(self, path: Path) -> Artifact:
+        """The artifact of a file that is there already.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ExportError: The file is of another format, or may not be loaded.
+        """
+        ...
+
     def run(self, artifact: Artifact, inputs: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Run a file once on the host.
 
@@ -42,3 +54,10 @@ class Exporter(Protocol):
             Outputs in PyTorch's layout.
         """
         ...
+
+
+def one_sample(network: Network) -> tuple[Any, ...]:
+    """The network's example inputs, cut to a batch of one."""
+    return tuple(
+        value[:1] if isinstance(value, torch.Tensor) and value.ndim else value for value in network.example_inputs
+    )

@@ -1,9 +1,9 @@
 """How a tensor of the model lies in memory on the device.
 
-A device keeps channels last, PyTorch keeps them second. A *layout* says which axis of the PyTorch tensor stands behind each
-axis of the device's tensor, outermost first: ``(0, 2, 3, 1)`` for an image. Permuting a PyTorch tensor then costs nothing,
-only its layout changes; data moves where a reader needs another order than the one it finds. Axes of size one have no
-order.
+A device keeps channels last, PyTorch keeps them second. A *layout* says which axis of the PyTorch tensor stands behind
+each axis of the device's tensor, outermost first: ``(0, 2, 3, 1)`` for an image. Permuting a PyTorch tensor then costs
+nothing, only its layout changes; data moves where a reader needs another order than the one it finds. Axes of size one
+have no order.
 """
 
 from collections.abc import Sequence

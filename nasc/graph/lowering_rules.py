@@ -155,7 +155,7 @@ def _batch_norm(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
 
 
 def _scale_and_shift(lowering: Lowering, node: Node, value: Value, weights: Weights) -> Value:
-    """A norm with nothing to fold into: a 1x1 depthwise convolution, twice as fast as MUL and ADD and clamps for free."""
+    """A norm with nothing to fold into: a 1x1 depthwise convolution, twice as fast as MUL and ADD, clamp included."""
     shape = lowering.shape(node)
     image = shape if len(shape) == 4 else (1, *shape[1:], *(1,) * (4 - len(shape)))
     value = lowering.laid_out(value, boundary_layout(len(shape)))
@@ -423,7 +423,7 @@ def _softmax(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
 
 
 def arguments(node: Node, count: int, defaults: Sequence[Any], required: int) -> list[Any]:
-    """The first ``count`` positional arguments of an operator; missing ones from keywords or defaults, in schema order."""
+    """The first ``count`` arguments of an operator in schema order; missing ones are keywords or defaults."""
     names = [argument.name for argument in node.target._schema.arguments[:count]]  # type: ignore[union-attr]
     filled = list(defaults)
     result = []

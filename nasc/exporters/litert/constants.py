@@ -87,7 +87,7 @@ class Constants:
 def average_divisors(kernel: Kernel) -> Array | None:
     """Window size over PyTorch's divisor at every position of an average pool; None where both are the same.
 
-    PyTorch leaves out of the count what ceil mode adds, and the padding too if asked; the file's window counts all it sees.
+    PyTorch does not count what ceil mode adds, nor the padding if so asked; the file's window counts all it sees.
     """
     extra, of = kernel.extra, kernel.signature
     if of["op"] != "avg" or "count_padding" not in extra:

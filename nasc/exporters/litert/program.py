@@ -10,6 +10,9 @@ from nasc.graph.lowering import BATCH
 from nasc.graph.lowering_layout import boundary_layout, stored_shape
 from nasc.graph.network import Kernel, Network
 
+DESCRIPTION = "nasc: images have channels last"
+"""Stored in every file, so that one that is opened later is known to hold images this way."""
+
 
 def write_network(network: Network) -> bytes:
     """The bytes of a LiteRT model for a batch of one.
@@ -30,7 +33,7 @@ def write_network(network: Network) -> bytes:
     for kernel in network.kernels:
         instruction = Instruction(kernel.shape(), kernel.output, constants.of(kernel), kernel.activation, kernel.extra)
         tensors[kernel.output] = emit(builder, instruction, [tensors[name] for name in kernel.inputs])
-    return builder.finish(inputs, [tensors[name] for name in network.outputs])
+    return builder.finish(inputs, [tensors[name] for name in network.outputs], description=DESCRIPTION)
 
 
 def refuse_unsupported(kernels: Iterable[Kernel]) -> None:
