@@ -1,1 +1,79 @@
-"""methods."""
+"""The compression methods, by name. Each is built on a traced network and a price, and meets :class:`Method`."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from nasc.errors import UsageError
+from nasc.graph.network import Network
+from nasc.methods._base import Method
+from nasc.methods._price import Price, price_for_target
+from nasc.methods.l1 import PlainL1
+from nasc.methods.magnitude import Magnitude
+from nasc.methods.surrogate import Surrogate, SurrogateConfig
+from nasc.methods.width_multiplier import WidthMultiplier
+
+Builder = Callable[..., Method]
+
+
+def _surrogate(network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    return Surrogate(network, price=price, limit=limit, total_steps=total_steps, **options)
+
+
+def _magnitude_uniform(network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    return Magnitude(network, price, limit, total_steps, allocation="uniform", **options)
+
+
+def _magnitude_global(network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    return Magnitude(network, price, limit, total_steps, allocation="global", **options)
+
+
+METHODS: Mapping[str, Builder] = MappingProxyType(
+    {
+        "surrogate": _surrogate,
+        "l1": PlainL1,
+        "magnitude-uniform": _magnitude_uniform,
+        "magnitude-global": _magnitude_global,
+        "width-multiplier": WidthMultiplier,
+    }
+)
+"""Builder by name: ``builder(network, price, limit, total_steps, **options)``."""
+
+
+def build(name: str, network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    """A method by name.
+
+    Args:
+        name: One of :data:`METHODS`.
+        network: From :func:`nasc.graph.trace`.
+        price: What sizes cost; see :func:`price_for_target`.
+        limit: The target, in the price's unit.
+        total_steps: Optimiser steps of the whole run, fine-tuning included.
+        **options: The method's own.
+
+    Raises:
+        UsageError: The name is unknown, or an option is.
+        TargetError: No allowed model meets the limit.
+    """
+    if name not in METHODS:
+        raise UsageError(f"unknown method {name!r}", f"known: {', '.join(METHODS)}")
+    try:
+        return METHODS[name](network, price, limit, total_steps, **options)
+    except TypeError as error:
+        if "unexpected keyword" in str(error):
+            raise UsageError(f"method {name} does not take the option: {error}") from error
+        raise
+
+
+__all__ = [
+    "METHODS",
+    "Magnitude",
+    "Method",
+    "PlainL1",
+    "Price",
+    "Surrogate",
+    "SurrogateConfig",
+    "WidthMultiplier",
+    "build",
+    "price_for_target",
+]

@@ -1,0 +1,53 @@
+"""How much an entry of a dim matters: by the norms of what writes it, or by what the loss would lose with it."""
+
+import torch
+from torch import Tensor
+
+from nasc.graph.dims import Axis, Dim
+from nasc.graph.network import Network
+
+
+def writer_norms(network: Network) -> dict[str, Tensor]:
+    """Root mean square of the weights that write each entry, over all writers of the dim (a residual stream has many).
+
+    A writer is a weight with the dim on an axis that is not contracted; norms and biases (one axis) are left out, so
+    are axes that are a concatenation.
+
+    Returns:
+        Shape (dim size,) by maskable dim name; ones for a dim that no weight writes.
+    """
+    contracted = {(contraction.parameter, contraction.axis) for contraction in network.contractions}
+    parameters = dict(network.model.named_parameters(remove_duplicate=False))
+    squares = {name: torch.zeros(dim.size) for name, dim in network.maskable.items()}
+    counts = dict.fromkeys(squares, 0)
+    for parameter, axes in network.parameters.items():
+        if len(axes) < 2 or parameter not in parameters:
+            continue
+        for index, axis in enumerate(axes):
+            for name in _plain_dims(axis) & set(squares) if (parameter, index) not in contracted else ():
+                weight = parameters[parameter].detach().float().cpu()
+                squares[name] += _sum_of_squares(weight, index, axis, name)
+                counts[name] += weight.numel() // squares[name].numel()
+    return {
+        name: (square / counts[name]).sqrt() if counts[name] else torch.ones_like(square)
+        for name, square in squares.items()
+    }
+
+
+def relative(scores: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Scores over the mean of their dim: layers of different scale can then be ranked together."""
+    return {name: vector / vector.mean().clamp_min(1e-30) for name, vector in scores.items()}
+
+
+def _plain_dims(axis: Axis) -> set[str]:
+    """The dims of an axis that is a product of dims; none where a concatenation takes part."""
+    names = [term.name for term in axis.terms if isinstance(term, Dim)]
+    return set(names) if len(names) == len(axis.terms) else set()
+
+
+def _sum_of_squares(weight: Tensor, index: int, axis: Axis, name: str) -> Tensor:
+    """Squares of a weight summed over everything but one dim of one of its axes, shape (dim size,)."""
+    along = weight.movedim(index, 0).flatten(1).square().sum(1)
+    sizes = [term.size for term in axis.terms if isinstance(term, Dim)]
+    place = next(i for i, term in enumerate(axis.terms) if isinstance(term, Dim) and term.name == name)
+    return along.reshape(sizes).movedim(place, 0).flatten(1).sum(1) if len(sizes) > 1 else along

@@ -1,0 +1,5 @@
+"""Magnitude pruning of channels, uniform or global: a rival."""
+
+from nasc.methods.magnitude.method import Magnitude
+
+__all__ = ["Magnitude"]

@@ -1,0 +1,150 @@
+"""Compression by the l1/l2 surrogate (arXiv 2306.05785): masks on dims, priced by the device's own table.
+
+    loss + lambda * cost(R(a_1), R(a_2), ...),    a <- max(0, a - eta * gradient)
+
+Masks sit on the readers of a dim (after norm and activation), where a zero equals removal; they are applied to weights,
+not to activations. Without a controller this is the paper's method (:mod:`nasc.methods.surrogate.descent`); with it one
+run ends at the target (:mod:`nasc.methods.surrogate.steering`, which lists the departures).
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nasc.errors import UsageError
+from nasc.graph.network import Network
+from nasc.graph.selection import Selection
+from nasc.methods._masks import MaskedModel, Masks, select_positive
+from nasc.methods._price import Price, price_for_target
+from nasc.methods.surrogate.config import SurrogateConfig
+from nasc.methods.surrogate.descent import Descent
+from nasc.methods.surrogate.steering import Steering
+from nasc.units import Target
+
+_DEFAULT_RATE = 0.05
+
+
+class Surrogate:
+    """The l1/l2 surrogate on a traced network, for anyone's training loop.
+
+    Train ``search.model`` with an optimiser over its parameters, add :meth:`penalty` to the loss and call :meth:`step`
+    after the optimiser's own step::
+
+        search = Surrogate(network, table=table, target="8ms", total_steps=len(loader) * epochs)
+        loss = criterion(search.model(x), y) + search.penalty()
+        loss.backward(); optimizer.step(); search.step()
+
+    The masks are the method's, never the optimiser's.
+
+    Args:
+        network: From :func:`nasc.graph.trace`.
+        table: A latency table, for a target in seconds.
+        target: ``"8ms"``, ``"-40%"``, ``"300MMAC"``, ``"2Mparam"``, ``"4MB"``. May be left out without a controller: the
+            price is then eq. 6 (seconds) where there is a table and eq. 5 (MACs) where there is none.
+        total_steps: Optimiser steps of the whole run, fine-tuning included.
+        price: The price, ready made, with ``limit`` in its unit: in place of ``table`` and ``target``.
+        limit: See ``price``.
+        config: All options as one value.
+        **options: Single fields of :class:`SurrogateConfig`, over ``config``.
+
+    Raises:
+        UsageError: Options that exclude each other, or no target for the controller.
+        TargetError: A target that no allowed model meets.
+        TraceError: No dim of the network can be pruned.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        table: Any = None,
+        target: str | Target | None = None,
+        total_steps: int,
+        price: Price | None = None,
+        limit: float | None = None,
+        config: SurrogateConfig | None = None,
+        **options: Any,
+    ) -> None:
+        if total_steps < 1:
+            raise UsageError(f"total_steps must be at least 1; got {total_steps}")
+        self.config = replace(config or SurrogateConfig(), **options)
+        self.network, self.total_steps, self.step_count = network, total_steps, 0
+        self.price, self.limit = _resolve_price(network, table, target, price, limit)
+        self.masks = Masks(network, trainable=True)
+        self.model: nn.Module = MaskedModel(network, self.masks.vectors)
+        self._optimizer: Optimizer | None = None
+        self._dynamics = self._make_dynamics()
+
+    def _make_dynamics(self) -> Descent | Steering:
+        if self.config.controller is None:
+            return Descent(self.masks, self.price, self.limit, self.config)
+        if self.limit is None:
+            raise UsageError("a controller needs a target; got none", 'give one, e.g. target="8ms" or target="-40%"')
+        return Steering(self.masks, self.price, self.limit, self.total_steps, self.config)
+
+    def follow(self, optimizer: Optimizer) -> None:
+        """Give the masks the learning rate of the model's optimiser, as it changes (the paper's "same step size")."""
+        self._optimizer = optimizer
+
+    def penalty(self) -> Tensor:
+        """``lambda * cost(R(a))``: a scalar to add to the loss."""
+        return self._dynamics.penalty()
+
+    def step(self) -> None:
+        """Move and project the masks; call it after every step of the model's optimiser."""
+        self.step_count += 1
+        rate = self._optimizer.param_groups[0]["lr"] if self._optimizer is not None else _DEFAULT_RATE
+        self._dynamics.step(self.step_count / self.total_steps, float(rate))
+
+    @property
+    def frozen(self) -> bool:
+        """The selection is final: what follows is fine-tuning."""
+        return self._dynamics.frozen
+
+    @property
+    def strength(self) -> float:
+        """Lambda, as it stands."""
+        return self._dynamics.strength
+
+    def select(self) -> Selection:
+        """What to keep, as it stands: entries above the threshold, their masks as gains."""
+        return select_positive(self.masks.layout, self.masks.flat, self.config.threshold)
+
+    def metrics(self) -> dict[str, float]:
+        """Lambda, the true and the relaxed price (in the price's unit), and the number of survivors."""
+        sizes = self.select().sizes
+        return {
+            "strength": self.strength,
+            "price": self.price.total(sizes),
+            "relaxed_price": self._dynamics.relaxed_price(),
+            "survivors": float(sum(sizes.values())),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything beside the model's and optimiser's own state: numbers and tensors only."""
+        return {
+            "step": self.step_count,
+            "masks": self.masks.flat.detach().clone(),
+            "dynamics": self._dynamics.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Resume from :meth:`state_dict`, bitwise."""
+        self.step_count = int(state["step"])
+        self.masks.assign(state["masks"])
+        self._dynamics.load_state_dict(state["dynamics"])
+
+
+def _resolve_price(
+    network: Network, table: Any, target: str | Target | None, price: Price | None, limit: float | None
+) -> tuple[Price, float | None]:
+    """The price and the limit from whichever way they were given."""
+    if price is not None:
+        if target is not None or table is not None:
+            raise UsageError("price with limit, or table with target: expected one of the two, got both")
+        return price, limit
+    if target is not None:
+        return price_for_target(network, target, table)
+    return Price(network, "macs" if table is None else "seconds", table), None
