@@ -17,8 +17,8 @@ _LARGEST_VALIDATION = 5000
 class ImageData:
     """A classification data set in memory.
 
-    Pictures are ``float32 (count, channels, height, width)``, normalised by ``mean`` and ``std`` per channel; labels are
-    ``int64 (count,)``. Validation pictures are held out of the training part; test pictures are the data set's own.
+    Pictures are ``float32 (count, channels, height, width)``, normalised by ``mean`` and ``std`` per channel; labels
+    are ``int64 (count,)``. Validation pictures are held out of the training part; test pictures are the data set's own.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ImageData:
 
 @dataclass(frozen=True, eq=False)
 class RawImages:
-    """Pictures as a reader finds them: ``uint8`` or ``float32 (count, channels, height, width)``, labels ``int64 (count,)``."""
+    """Pictures as found, ``uint8`` or ``float32 (count, channels, height, width)``, with labels ``int64 (count,)``."""
 
     x: Tensor
     y: Tensor
@@ -113,7 +113,7 @@ def assemble(
 
 
 def _validation_size(available: int, train_size: int | None) -> int:
-    """A tenth of what is there, at most 5,000; for a small subset no more than a fifth of it, but 1,000 if there are."""
+    """A tenth of what is there, at most 5,000; beside a small subset at most a fifth of it, or 1,000."""
     size = min(available // 10, _LARGEST_VALIDATION)
     return size if train_size is None else min(size, max(1000, train_size // 5))
 
@@ -124,9 +124,7 @@ def _check(name: str, parts: list[RawImages], num_classes: int) -> None:
         raise DataError(f"{name}: expected pictures of one shape (channels, height, width), got {sorted(shapes)}")
     for part in parts:
         if len(part.x) != len(part.y) or len(part.y) == 0:
-            raise DataError(
-                f"{name}: expected one label a picture, got {len(part.x)} pictures and {len(part.y)} labels"
-            )
+            raise DataError(f"{name}: expected one label a picture, got {len(part.y)} labels for {len(part.x)}")
         low, high = int(part.y.min()), int(part.y.max())
         if low < 0 or high >= num_classes:
             raise DataError(f"{name}: expected labels 0 to {num_classes - 1}, got {low} to {high}")

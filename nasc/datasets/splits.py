@@ -52,7 +52,7 @@ def _interleaved(labels: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(labels), generator=generator)
     rank = torch.empty_like(shuffled)
-    for label in labels.unique().tolist():
+    for label in sorted(set(labels.tolist())):
         members = shuffled[labels[shuffled] == label]
         rank[members] = torch.arange(len(members))
     by_class = torch.argsort(labels[shuffled], stable=True)

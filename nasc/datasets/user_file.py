@@ -11,7 +11,10 @@ from nasc.datasets.augmentation import Augmentation
 from nasc.errors import DataError
 from nasc.user_file import load_function
 
-_HINT = "return {'train': (x, y), 'test': (x, y)}, and 'val' if there is one: x (count, channels, height, width), y (count,)"
+_HINT = (
+    "return {'train': (x, y), 'test': (x, y)}, and 'val' if there is one: "
+    "x (count, channels, height, width), whole numbers y (count,)"
+)
 
 
 def load_user_data(spec: str, *, train_size: int | None = None, seed: int = 0) -> ImageData:

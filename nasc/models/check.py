@@ -53,9 +53,9 @@ def _run(model: nn.Module, x: Tensor, name: str) -> object:
         with torch.no_grad():
             return model(x)
     except Exception as failure:
-        shape = "x".join(map(str, x.shape[1:]))
+        shape, reason = "x".join(map(str, x.shape[1:])), (str(failure).splitlines() or [""])[0]
         raise ModelError(
-            f"{name} fails on pictures of {shape}: {type(failure).__name__}: {str(failure).splitlines()[0] if str(failure) else ''}",
+            f"{name} fails on pictures of {shape}: {type(failure).__name__}: {reason}",
             "give a model for pictures of this shape, or data of the shape the model takes",
         ) from failure
     finally:

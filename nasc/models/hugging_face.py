@@ -51,7 +51,7 @@ def load_hugging_face(path: Path, num_classes: int, input_shape: tuple[int, int,
     try:
         config: Any = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False, local_files_only=True)
         _fit(config, num_classes, input_shape)
-        model = transformers.AutoModelForImageClassification.from_config(config)
+        model = transformers.AutoModelForImageClassification.from_config(config)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, KeyError) as failure:
         reason = str(failure).splitlines()[0]
         raise ModelError(f"{source} is not the configuration of an image classifier: {reason}") from failure

@@ -38,9 +38,9 @@ def declare_operators() -> None:
     """Declare the schemas of torchvision's compiled operators, unless they are known already."""
     if hasattr(torch.ops.torchvision, "nms"):
         return
-    library = torch.library.Library("torchvision", "DEF")  # noqa: TOR901 - kept alive on purpose
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _OPERATORS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
 
 

@@ -1,7 +1,7 @@
 """The state of a run in one file: tensors as safetensors, everything else as JSON in its header. Nothing is pickled.
 
-One file, replaced whole, so that a run that is killed at any moment leaves the last state or the one before, never parts
-of both.
+One file, replaced whole: a run that is killed at any moment leaves the last state or the one before, never parts of
+both.
 """
 
 import json

@@ -44,14 +44,13 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = _BATCH
         y: int64 ``(count,)``.
         batch_size: Pictures at once; the result does not depend on it but for rounding.
     """
-    device = _device_of(model)
+    device, correct = _device_of(model), 0
     training = model.training
     model.eval()
     try:
-        correct = sum(
-            int((model(to_model_format(pictures.to(device))).argmax(1) == labels.to(device)).sum())
-            for pictures, labels in zip(x.split(batch_size), y.split(batch_size), strict=True)
-        )
+        for pictures, labels in zip(torch.split(x, batch_size), torch.split(y, batch_size), strict=True):
+            scores = model(to_model_format(pictures.to(device)))
+            correct += int((scores.argmax(1) == labels.to(device)).sum())
     finally:
         model.train(training)
     return Accuracy(correct, len(y))
@@ -59,7 +58,10 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = _BATCH
 
 @torch.no_grad()
 def recalibrate_norms(model: nn.Module, x: Tensor, *, batch_size: int = 128, batches: int = 50) -> None:
-    """Make the running statistics of every batch norm anew, as the mean over batches (arXiv 2010.09322 calls it precise).
+    """Make the running statistics of every batch norm anew, as the mean over batches.
+
+    Running averages lag behind weights that changed at once; a mean over fixed weights does not ("precise" batch norm,
+    Wu and Johnson, arXiv 2105.07576, section 3).
 
     Args:
         model: Changed in place: running means and variances only.
@@ -78,7 +80,7 @@ def recalibrate_norms(model: nn.Module, x: Tensor, *, batch_size: int = 128, bat
         norm.momentum = None  # a cumulative mean
         norm.train()
     try:
-        for pictures in x[: batches * batch_size].split(batch_size):
+        for pictures in torch.split(x[: batches * batch_size], batch_size):
             model(to_model_format(pictures.to(_device_of(model))))
     finally:
         model.train(training)

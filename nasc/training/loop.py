@@ -76,8 +76,8 @@ def train(
         resume: Go on from the folder's checkpoint if there is one; otherwise start over.
         progress: Show a progress bar on stderr.
         on_epoch: Called with every epoch's row, after it was saved.
-        on_frozen: Called when the method's selection is final (again after a resume). If it returns true, training stops
-            there, and ``train(small, ..., start_step=frozen.step)`` goes on with the smaller module.
+        on_frozen: Called when the method's selection is final (again after a resume). If it returns true, training
+            stops there, and ``train(small, ..., start_step=frozen.step)`` goes on with the smaller module.
         start_step: Start at this step of the recipe: learning rate and order of pictures are what they would be.
         start_optimizer: What the optimiser remembers at the start, by slot and parameter name.
 

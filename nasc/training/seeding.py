@@ -1,7 +1,7 @@
 """Random numbers that depend on where a run is, not on how it got there.
 
-Every use has its own stream, derived from the run's seed, a purpose and a place (the step, the epoch). A run that resumes
-at step k, or a second module trained from step k on, draws what an uninterrupted run would draw from there.
+Every use has its own stream, derived from the run's seed, a purpose and a place (the step, the epoch). A run that
+resumes at step k, or a second module trained from step k on, draws what an uninterrupted run would draw from there.
 """
 
 import hashlib
