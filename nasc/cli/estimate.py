@@ -1,0 +1,68 @@
+"""``nasc estimate``."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from nasc.cli._grid import draw_grid
+from nasc.cli._options import device_options, model_option, shape_options
+from nasc.cli._output import Reply, Verb
+from nasc.units import format_percent, format_seconds
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from nasc.cost import LatencyPrice
+
+
+@click.command(cls=Verb)
+@model_option()
+@shape_options
+@device_options
+def command(
+    model: str, input_shape: tuple[int, ...] | None, classes: int | None, device: str, runtime: str, threads: int
+) -> Reply:
+    """Estimate a model's latency by the device's table, per kernel and in total, without training or running it.
+
+    \b
+    Example:
+      nasc estimate --model timm:mobilenetv3_small_100 --device cpu
+    """  # noqa: D301 - click reads the backspace
+    from nasc.cli._subjects import open_model
+    from nasc.cost import price_latency
+    from nasc.devices import get_device
+    from nasc.graph import trace
+    from nasc.table import load_table
+
+    table = load_table(get_device(device, runtime=runtime, threads=threads))
+    subject = open_model(model, input_shape, classes)
+    price = price_latency(trace(subject.model, subject.example_inputs), {}, table)
+    return Reply(
+        {
+            "predicted_s": price.total_s,
+            "kernels": [{"name": name, "kind": kind, "predicted_s": seconds} for name, kind, seconds in price.kernels],
+            "uncovered": price.uncovered,
+            "uncovered_share": price.uncovered_share,
+            "model": model,
+            "device": device,
+            "runtime": runtime,
+            "threads": threads,
+        },
+        _describe(price),
+    )
+
+
+def _describe(price: "LatencyPrice") -> "Group":
+    from rich.console import Group
+
+    rows = [
+        (name, kind, format_seconds(seconds), format_percent(seconds / price.total_s if price.total_s else 0.0))
+        for name, kind, seconds in price.kernels
+    ]
+    lines = [f"total {format_seconds(price.total_s)}"]
+    if price.uncovered:
+        share = format_percent(price.uncovered_share)
+        lines.append(
+            f"no table row covers {', '.join(price.uncovered)}: {share} of the multiply-adds; nasc profile adds them"
+        )
+    return Group(draw_grid(["kernel", "kind", "time>", "share>"], rows), *lines)
