@@ -94,7 +94,9 @@ def _read_descriptor(text: str, origin: str) -> Descriptor:
     return Descriptor(**{**fields, "runtimes": tuple(fields["runtimes"]), "dtypes": tuple(fields["dtypes"])})
 
 
-def get_device(name: str, *, runtime: str | None = None, threads: int | None = None, dtype: str | None = None) -> Device:
+def get_device(
+    name: str, *, runtime: str | None = None, threads: int | None = None, dtype: str | None = None
+) -> Device:
     """The device of a name.
 
     Args:

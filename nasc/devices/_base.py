@@ -104,7 +104,12 @@ class Device(Protocol):
         ...
 
     def run_session(
-        self, artifacts: Sequence[Artifact], visits: Sequence[Visit], *, cold: bool = False, timeout_s: float | None = None
+        self,
+        artifacts: Sequence[Artifact],
+        visits: Sequence[Visit],
+        *,
+        cold: bool = False,
+        timeout_s: float | None = None,
     ) -> Session:
         """Time models in one fresh process.
 

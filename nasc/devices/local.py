@@ -62,7 +62,12 @@ class LocalCpu:
         }
 
     def run_session(
-        self, artifacts: Sequence[Artifact], visits: Sequence[Visit], *, cold: bool = False, timeout_s: float | None = None
+        self,
+        artifacts: Sequence[Artifact],
+        visits: Sequence[Visit],
+        *,
+        cold: bool = False,
+        timeout_s: float | None = None,
     ) -> Session:
         """Time models in one fresh process; see :class:`nasc.devices._base.Device`."""
         for artifact in artifacts:
@@ -145,11 +150,13 @@ def read_session(output: str, artifacts: Sequence[Artifact], expected: int) -> S
             case "error":
                 path: Path | str = artifacts[event["model"]].path if event["model"] is not None else "the plan"
                 raise RunnerError(
-                    f"the LiteRT runner failed on {path}: {event['message']}", "check that the file is a complete .tflite model"
+                    f"the LiteRT runner failed on {path}: {event['message']}",
+                    "check that the file is a complete .tflite model",
                 )
     if len(visits) != expected:
         raise RunnerError(
-            f"the LiteRT runner was expected to report {expected} visits; got {len(visits)}", "run the same command again"
+            f"the LiteRT runner was expected to report {expected} visits; got {len(visits)}",
+            "run the same command again",
         )
     return Session(tuple(visits), facts)
 

@@ -85,20 +85,25 @@ class SimulatedDevice:
         }
 
     def run_session(
-        self, artifacts: Sequence[Artifact], visits: Sequence[Visit], *, cold: bool = False, timeout_s: float | None = None
+        self,
+        artifacts: Sequence[Artifact],
+        visits: Sequence[Visit],
+        *,
+        cold: bool = False,
+        timeout_s: float | None = None,
     ) -> Session:
         """The formula's times; see :class:`nasc.devices._base.Device`. Caches and time limits have no meaning here."""
         for artifact in artifacts:
             if artifact.format != self.format:
-                raise DeviceError(f"the simulated device reads {self.format} files; got {artifact.path} ({artifact.format})")
+                raise DeviceError(
+                    f"the simulated device reads {self.format} files; got {artifact.path} ({artifact.format})"
+                )
         seconds = [self.seconds(read_operators(artifact.path)) for artifact in artifacts]
         # A session is a fresh process: noise depends on the seed and on what is run, not on a global state.
         generator = random.Random(f"{self.seed} {[(visit.model, visit.runs) for visit in visits]}")
         results = []
         for visit in visits:
-            samples = tuple(
-                seconds[visit.model] * (1 + self.noise * generator.random()) for _ in range(visit.runs)
-            )
+            samples = tuple(seconds[visit.model] * (1 + self.noise * generator.random()) for _ in range(visit.runs))
             results.append(VisitResult(visit.model, samples, wall_s=sum(samples), cpu_s=sum(samples)))
         return Session(tuple(results), {"runtime_version": "formula"})
 

@@ -1,18 +1,34 @@
 """The one clock: table rows and finished models are timed by the functions of this module."""
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
 
 from nasc.artifact import Artifact
-from nasc.devices import Device, Session, Visit
+from nasc.devices import Device, Session
+from nasc.measurement.anchor import fastest_anchor, run_beside_anchor
 from nasc.measurement.environment import Environment, find_warnings, record_environment
-from nasc.measurement.statistics import best_and_gap, relative_gap
+from nasc.measurement.statistics import (
+    Block,
+    SessionValue,
+    best_and_gap,
+    median_interval,
+    relative_gap,
+    session_value,
+)
 
-RUNS = 30
 SESSIONS = 3
+RUNS = 30
 MAX_GAP = 0.03
 """Relative gap of the two best sessions above which a measurement is repeated."""
+
+ANCHORED_SESSIONS = 5
+LIMIT_S = 0.5
+"""A block of a slow model ends after this many seconds, with five runs at least."""
+
+_BLOCKS = 3
+_GROUP = 8  # whole models that share a process; more would keep too much memory loaded at once
 
 
 @dataclass(frozen=True)
@@ -21,30 +37,39 @@ class Measurement:
 
     Args:
         artifact: What was timed.
-        seconds: The estimate: minimum of the session minima, or anchor reference times median ratio.
+        seconds: The estimate.
         spread_s: Its error bar in seconds: the gap of the two best sessions, or half the width of the interval.
-        session_minima: Minimum of every session in seconds.
-        samples: Every run of every session in seconds.
+        interval: Lower and upper end in seconds.
+        blocks: Every run, with the anchors around it: a list of blocks per session.
+        anchor_s: The anchor's time on whose scale ``seconds`` is.
         environment: The conditions.
+        ratio: Ratio to the anchor, where the estimate comes from it.
         warnings: What a reader of the number should know.
-        interval: Lower and upper end; ``seconds`` to ``seconds + spread_s`` where nothing was anchored, because the
-            floor can only lie below what was seen.
-        ratio: Ratio to the anchor, where one ran beside it.
     """
 
     artifact: Artifact
     seconds: float
     spread_s: float
-    session_minima: tuple[float, ...]
-    samples: tuple[tuple[float, ...], ...]
+    interval: tuple[float, float]
+    blocks: tuple[tuple[Block, ...], ...]
+    anchor_s: float
     environment: Environment
-    warnings: tuple[str, ...] = ()
-    interval: tuple[float, float] = (0.0, 0.0)
     ratio: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> tuple[tuple[float, ...], ...]:
+        """Time of every run in seconds, by session."""
+        return tuple(tuple(sample for block in session for sample in block.samples_s) for session in self.blocks)
+
+    @property
+    def session_minima(self) -> tuple[float, ...]:
+        """The smallest run of every session, in seconds."""
+        return tuple(min(session) for session in self.samples)
 
     @property
     def minimum_s(self) -> float:
-        """The smallest run of all sessions, in seconds."""
+        """The smallest run of all, in seconds."""
         return min(self.session_minima)
 
 
@@ -56,21 +81,24 @@ def measure(
     *,
     max_gap: float = MAX_GAP,
     max_sessions: int | None = None,
-    limit_s: float = 2.0,
+    anchor_reference_s: float | None = None,
+    limit_s: float = LIMIT_S,
     cold: bool = False,
     seed: int = 0,
     on_session: Callable[[], None] | None = None,
 ) -> list[Measurement]:
-    """Time models: the minimum over fresh sessions, shuffled over the models, repeated where sessions disagree.
+    """Time models: the floor over fresh sessions, shuffled over the models, repeated where sessions disagree.
 
     Args:
         artifacts: The model files.
         device: Where to run them.
-        sessions: Fresh processes, each of which visits every model once.
-        runs: Timed runs per visit.
+        sessions: Fresh processes, each of which visits every model.
+        runs: Timed runs of a model per session.
         max_gap: Models whose two best sessions differ by more than this fraction get further sessions ...
         max_sessions: ... up to this many in total; by default twice ``sessions``.
-        limit_s: A visit of a slow model ends after this long, with five runs at least.
+        anchor_reference_s: The anchor's time at full clock where it is known, e.g. from a table; by default the
+            smallest in these sessions.
+        limit_s: A block of a slow model ends after this long, with five runs at least.
         cold: Weights leave the inner caches between runs.
         seed: Seed of the shuffling.
         on_session: Called after every session, for progress.
@@ -84,55 +112,158 @@ def measure(
     """
     if sessions < 1 or runs < 1:
         raise ValueError(f"sessions and runs must be 1 or more; got {sessions} and {runs}")
-    if not artifacts:
-        return []
     environment = record_environment(device)
     generator = random.Random(seed)
-    samples: list[list[tuple[float, ...]]] = [[] for _ in artifacts]
+    taken: list[list[tuple[Block, ...]]] = [[] for _ in artifacts]
     made: list[Session] = []
+    reference_s = anchor_reference_s or float("inf")
     wanted = list(range(len(artifacts)))
     while wanted:
         generator.shuffle(wanted)
-        session = time_once([artifacts[index] for index in wanted], device, runs=runs, limit_s=limit_s, cold=cold)
+        session, blocks = time_models([artifacts[index] for index in wanted], device, runs, limit_s, cold)
         made.append(session)
-        for index, visit in zip(wanted, session.visits, strict=True):
-            samples[index].append(visit.samples_s)
+        for index, of_model in zip(wanted, blocks, strict=True):
+            taken[index].append(of_model)
+        reference_s = anchor_reference_s or min(reference_s, *(fastest_anchor(of_model) for of_model in blocks))
         if on_session is not None:
             on_session()
         wanted = [
             index
-            for index, taken in enumerate(samples)
-            if needs_session([min(visit) for visit in taken], sessions, max_sessions or 2 * sessions, max_gap)
+            for index, of_model in enumerate(taken)
+            if needs_session(session_values(of_model, reference_s), sessions, max_sessions or 2 * sessions, max_gap)
         ]
-    plain = [summarise(artifact, taken, environment) for artifact, taken in zip(artifacts, samples, strict=True)]
-    return [replace(measurement, warnings=find_warnings(environment, made)) for measurement in plain]
+    warnings = find_warnings(environment, made)
+    return [
+        summarise(artifact, of_model, reference_s, environment, warnings)
+        for artifact, of_model in zip(artifacts, taken, strict=True)
+    ]
 
 
-def time_once(
-    artifacts: Sequence[Artifact], device: Device, *, runs: int = RUNS, limit_s: float = 2.0, cold: bool = False
-) -> Session:
-    """One fresh session that visits every model once, in the given order."""
-    visits = [Visit(index, runs=runs, limit_s=limit_s) for index in range(len(artifacts))]
-    return device.run_session(artifacts, visits, cold=cold)
+def time_models(
+    artifacts: Sequence[Artifact], device: Device, runs: int = RUNS, limit_s: float = LIMIT_S, cold: bool = False
+) -> tuple[Session, list[tuple[Block, ...]]]:
+    """One fresh session that visits every model once, in the given order, in a few blocks of runs."""
+    order = [index for index in range(len(artifacts)) for _ in range(_BLOCKS)]
+    runs = -(-runs // _BLOCKS)
+    session, blocks = run_beside_anchor(artifacts, order, device, runs=runs, limit_s=limit_s, cold=cold)
+    return session, [tuple(of_model) for of_model in blocks]
 
 
-def needs_session(session_minima: Sequence[float], sessions: int, max_sessions: int, max_gap: float) -> bool:
+def session_values(sessions: Sequence[Sequence[Block]], reference_s: float) -> list[SessionValue]:
+    """The estimate of every session."""
+    return [session_value(blocks, reference_s) for blocks in sessions]
+
+
+def needs_session(values: Sequence[SessionValue], sessions: int, max_sessions: int, max_gap: float) -> bool:
     """A model has too few sessions, or its best two disagree and the bound is not reached."""
-    if len(session_minima) < sessions:
+    if len(values) < sessions:
         return True
-    return len(session_minima) < max_sessions and len(session_minima) > 1 and relative_gap(session_minima) > max_gap
+    return 1 < len(values) < max_sessions and relative_gap(values) > max_gap
 
 
-def summarise(artifact: Artifact, samples: Sequence[tuple[float, ...]], environment: Environment) -> Measurement:
-    """The measurement that the sessions' samples make."""
-    minima = tuple(min(session) for session in samples)
-    best, gap = best_and_gap(minima)
+def summarise(
+    artifact: Artifact,
+    sessions: Sequence[tuple[Block, ...]],
+    reference_s: float,
+    environment: Environment,
+    warnings: tuple[str, ...] = (),
+) -> Measurement:
+    """The measurement that the blocks of all sessions make."""
+    best, gap = best_and_gap(session_values(sessions, reference_s))
     return Measurement(
         artifact=artifact,
         seconds=best,
         spread_s=gap,
-        session_minima=minima,
-        samples=tuple(samples),
+        interval=(best, best + gap),  # the floor is approached from above
+        blocks=tuple(sessions),
+        anchor_s=reference_s,
         environment=environment,
-        interval=(best, best + gap),
+        warnings=warnings,
     )
+
+
+def measure_anchored(
+    artifacts: Sequence[Artifact],
+    device: Device,
+    sessions: int = ANCHORED_SESSIONS,
+    *,
+    blocks: int = 4,
+    runs: int = 10,
+    anchor_reference_s: float | None = None,
+    limit_s: float = LIMIT_S,
+    on_session: Callable[[], None] | None = None,
+) -> list[Measurement]:
+    """Time whole models relative to the anchor, all interleaved in the same processes.
+
+    The same model differs by up to 27 % from process to process; a reference that runs A B A B ... A beside it moves with
+    it, and the ratio is what can be compared between sessions and days.
+
+    Args:
+        artifacts: The model files; up to eight share their processes, so ratios between those are paired as well.
+        device: Where to run them.
+        sessions: Fresh processes; the interval is taken over them.
+        blocks: Blocks of runs per model and process.
+        runs: Runs per block.
+        anchor_reference_s: The anchor's time on the scale to report on, e.g. a table's; by default its own minimum in
+            these sessions.
+        limit_s: A block of a slow model ends after this long, with five runs at least.
+        on_session: Called after every process, for progress.
+
+    Returns:
+        One measurement per artifact: anchor reference x median over the processes of the ratio, with its interval.
+
+    Raises:
+        RunnerError: A model could not be run.
+    """
+    return list(_anchored(artifacts, device, sessions, blocks, runs, anchor_reference_s, limit_s, on_session))
+
+
+def _anchored(
+    artifacts: Sequence[Artifact],
+    device: Device,
+    sessions: int,
+    blocks: int,
+    runs: int,
+    anchor_reference_s: float | None,
+    limit_s: float,
+    on_session: Callable[[], None] | None,
+) -> Iterator[Measurement]:
+    environment = record_environment(device)
+    for start in range(0, len(artifacts), _GROUP):
+        group = artifacts[start : start + _GROUP]
+        made = []
+        for _ in range(sessions):
+            made.append(run_beside_anchor(group, [*range(len(group))] * blocks, device, runs=runs, limit_s=limit_s))
+            if on_session is not None:
+                on_session()
+        warnings = find_warnings(environment, [session for session, _ in made])
+        of_models = [tuple(tuple(per_model[index]) for _, per_model in made) for index in range(len(group))]
+        reference_s = anchor_reference_s or min(fastest_anchor(session) for model in of_models for session in model)
+        for artifact, of_model in zip(group, of_models, strict=True):
+            yield _compare(artifact, of_model, reference_s, environment, warnings)
+
+
+def _compare(
+    artifact: Artifact,
+    sessions: tuple[tuple[Block, ...], ...],
+    reference_s: float,
+    environment: Environment,
+    warnings: tuple[str, ...],
+) -> Measurement:
+    ratios = [_median_ratio(blocks) for blocks in sessions]
+    ratio, low, high = median_interval(ratios)
+    return Measurement(
+        artifact=artifact,
+        seconds=reference_s * ratio,
+        spread_s=reference_s * (high - low) / 2,
+        interval=(reference_s * low, reference_s * high),
+        blocks=sessions,
+        anchor_s=reference_s,
+        environment=environment,
+        ratio=ratio,
+        warnings=warnings,
+    )
+
+
+def _median_ratio(blocks: Sequence[Block]) -> float:
+    return median(block.ratio for block in blocks)

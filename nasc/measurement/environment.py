@@ -3,11 +3,11 @@
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from typing import Any
 
 from nasc import __version__
 from nasc.devices import Device, Facts, Origin, Session
+from nasc.measurement.stopwatch import now
 
 _BUSY_LOAD = 0.5  # load per core above which a machine is not quiet
 _TAKEN = 0.05  # share of a session's time that others may take before it is worth a word
@@ -65,7 +65,7 @@ def record_environment(device: Device) -> Environment:
         threads=device.threads,
         dtype=device.dtype,
         origin=device.origin,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=now(),
         facts=device.describe(),
     )
 

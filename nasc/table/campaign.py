@@ -1,0 +1,176 @@
+"""Measuring many kernels: batches of fresh sessions, every one journaled, resumable at any moment."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nasc.artifact import Artifact
+from nasc.devices import Device
+from nasc.exporters.litert import write_kernel
+from nasc.kernels import KernelShape
+from nasc.measurement import (
+    MAX_GAP,
+    Block,
+    Stopwatch,
+    best_and_gap,
+    fastest_anchor,
+    needs_session,
+    session_values,
+    time_models,
+)
+from nasc.table.journal import Journal
+from nasc.table.plan import FLOOR
+from nasc.table.rows import Row
+from nasc.table.store import TableFiles, writing
+
+_BATCH = 40  # kernels per process: small enough to lose little, large enough for the start not to matter
+_LIMIT_S = 0.05  # a block of a slow kernel ends after this long
+
+Progress = Callable[[int, int], None]
+"""Called with sessions done and sessions wanted."""
+
+
+class BudgetSpent(Exception):  # noqa: N818 - an event, not a failure
+    """The time the user gave is over; what was measured stays."""
+
+
+class Campaign:
+    """Rows of one table in the making.
+
+    Args:
+        device: Where kernels run.
+        files: Where the table is.
+        rows: Rows the table already has.
+        anchor_s: The anchor's time at full clock if it is known.
+        sessions: Fresh sessions per kernel.
+        runs: Runs per session.
+        budget_s: Stop after this long.
+        seed: Seed of the order.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        files: TableFiles,
+        rows: Mapping[KernelShape, Row],
+        anchor_s: float | None,
+        *,
+        sessions: int,
+        runs: int,
+        budget_s: float | None,
+        seed: int,
+    ) -> None:
+        self.device = device
+        self.files = files
+        self.kept = dict(rows)
+        self.sessions = sessions
+        self.runs = runs
+        self.budget_s = budget_s
+        self.watch = Stopwatch()
+        with writing(files):
+            self.journal = Journal(files.journal)
+        self._asked: set[KernelShape] = set()
+        self._generator = random.Random(seed)
+        self._anchor_s = min(
+            (fastest_anchor(blocks) for taken in self.journal.sessions.values() for blocks in taken),
+            default=float("inf"),
+        )
+        if anchor_s is not None:
+            self._anchor_s = min(self._anchor_s, anchor_s)
+
+    @property
+    def anchor_s(self) -> float:
+        """The anchor's time at full clock, as far as it was seen."""
+        return self._anchor_s
+
+    @property
+    def floor_s(self) -> float:
+        """Time of an empty call; 0 before it was measured."""
+        taken = self.journal.sessions.get(FLOOR)
+        return self._estimate(taken)[0] if taken else 0.0
+
+    def measure(self, shapes: Sequence[KernelShape], progress: Progress | None = None, *, keep: bool = True) -> None:
+        """See to it that every kernel has its sessions; those that have them already cost nothing.
+
+        Args:
+            shapes: The kernels.
+            progress: Told after every process.
+            keep: They become rows of the table; otherwise they stay in the journal only.
+
+        Raises:
+            BudgetSpent: The time is over.
+            RunnerError: A kernel could not be run.
+            TableError: The journal could not be written.
+        """
+        self._asked |= set(shapes) if keep else set()
+        done, wanted = 0, self._wanted(shapes)
+        remaining = sum(max(self.sessions - self._taken(shape), 1) for shape in wanted)
+        while wanted:
+            self._generator.shuffle(wanted)
+            for start in range(0, len(wanted), _BATCH):
+                if self.budget_s is not None and self.watch.seconds > self.budget_s:
+                    raise BudgetSpent
+                batch = wanted[start : start + _BATCH]
+                self._run_session(batch)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, max(remaining, done))
+            wanted = self._wanted(shapes)
+            remaining = done + sum(max(self.sessions - self._taken(shape), 1) for shape in wanted)
+
+    def rows(self) -> dict[KernelShape, Row]:
+        """Every row there is: those the table had and those that were measured, the cost of an empty call taken off."""
+        floor_s = self.floor_s
+        made = {
+            shape: self._row(shape, taken, floor_s)
+            for shape, taken in self.journal.sessions.items()
+            if shape in self._asked or shape in self.kept
+        }
+        return {**self.kept, **made}
+
+    def seconds(self, shape: KernelShape) -> float:
+        """The time of a kernel that was measured."""
+        taken = self.journal.sessions.get(shape)
+        return self.kept[shape].seconds if taken is None else self._row(shape, taken, self.floor_s).seconds
+
+    def _row(self, shape: KernelShape, taken: Sequence[tuple[Block, ...]], floor_s: float) -> Row:
+        seconds, gap = self._estimate(taken)
+        runs = sum(len(block.samples_s) for blocks in taken for block in blocks)
+        return Row(shape, max(seconds - floor_s, 0.0), gap, len(taken), runs)
+
+    def _estimate(self, taken: Sequence[tuple[Block, ...]]) -> tuple[float, float]:
+        return best_and_gap(session_values(taken, self._anchor_s))
+
+    def _taken(self, shape: KernelShape) -> int:
+        return len(self.journal.sessions.get(shape, ()))
+
+    def _wanted(self, shapes: Sequence[KernelShape]) -> list[KernelShape]:
+        return [shape for shape in dict.fromkeys(shapes) if self._needs(shape)]
+
+    def _needs(self, shape: KernelShape) -> bool:
+        taken = self.journal.sessions.get(shape)
+        if taken is None:
+            return shape not in self.kept
+        values = session_values(taken, self._anchor_s)
+        return needs_session(values, self.sessions, 2 * self.sessions, MAX_GAP)
+
+    def _run_session(self, shapes: Sequence[KernelShape]) -> None:
+        with _kernel_files(shapes) as artifacts:
+            _, blocks = time_models(artifacts, self.device, self.runs, _LIMIT_S)
+        with writing(self.files):
+            self.journal.add(zip(shapes, blocks, strict=True))
+        self._anchor_s = min(self._anchor_s, *(fastest_anchor(of_kernel) for of_kernel in blocks))
+
+
+@contextmanager
+def _kernel_files(shapes: Sequence[KernelShape]) -> Iterator[list[Artifact]]:
+    """One model file per kernel, for as long as the block lasts."""
+    with TemporaryDirectory(prefix="nasc-kernels-") as folder:
+        artifacts = []
+        for index, shape in enumerate(shapes):
+            path = Path(folder) / f"{index}.tflite"
+            path.write_bytes(write_kernel(shape))
+            artifacts.append(Artifact(path, "litert", (), ()))
+        yield artifacts
