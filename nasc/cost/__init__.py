@@ -1,1 +1,16 @@
-"""cost."""
+"""What sizes cost: multiply-adds, parameters, bytes, or seconds by a table; for ints, floats and tensors alike."""
+
+from nasc.cost.expression import Table, Unit, cost, learned_parameters
+from nasc.cost.latency import KernelPrice, LatencyPrice, price_latency
+from nasc.cost.slopes import price_and_slopes
+
+__all__ = [
+    "KernelPrice",
+    "LatencyPrice",
+    "Table",
+    "Unit",
+    "cost",
+    "learned_parameters",
+    "price_and_slopes",
+    "price_latency",
+]

@@ -1,7 +1,7 @@
 """From a graph of ATen operators to the kernels the device runs.
 
-Walks the exported graph once. Norms and clamps fold into the convolution or linear layer before them, zero padding into the
-convolution after it; dropout, identity and what depends on no input are gone; permutations are bookkeeping
+Walks the exported graph once. Norms and clamps fold into the convolution or linear layer before them, zero padding into
+the convolution after it; dropout, identity and what depends on no input are gone; permutations are bookkeeping
 (:mod:`nasc.graph.lowering_layout`). Each operator has a rule in ``lowering_rules*``; one without a rule becomes an
 ``unsupported`` kernel, which no table covers and the LiteRT exporter refuses by name.
 """
@@ -33,6 +33,9 @@ BATCH = "batch"
 FOLDING_KINDS = ("conv", "grouped_conv", "depthwise", "linear")
 """Kinds that run a norm and a clamp for nothing. A clamp after an addition costs as much as alone, so it stays one."""
 
+Attributes = dict[str, int | float | str]
+"""Of a kernel's signature."""
+
 Rule = Callable[["Lowering", Node], Value | tuple[Value, ...]]
 
 RULES: dict[str, Rule] = {}
@@ -58,8 +61,8 @@ def lower(
 
     Args:
         program: Exported in eval mode, dead code removed.
-        tensors: Axes of every activation by node name, nested for operators with several outputs. The batch is a dim named
-            :data:`BATCH`.
+        tensors: Axes of every activation by node name, nested for operators with several outputs. The batch is a dim
+            named :data:`BATCH`.
         parameters: Axes of every parameter and buffer by dotted name.
 
     Returns:
@@ -270,7 +273,7 @@ class Lowering:
             )
         channels, positions = self.split(node, layout)
         order = tuple(value.layout.index(axis) for axis in layout)
-        attributes = {"op": move_name(order), "from_positions": positions, "positions": positions}
+        attributes: Attributes = {"op": move_name(order), "from_positions": positions, "positions": positions}
         return self.emit(
             node, "move", attributes, {"channels": channels}, [value], layout, output=name, label="move", order=order
         )

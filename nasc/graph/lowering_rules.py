@@ -7,11 +7,9 @@ from typing import Any
 from torch.fx import Node
 
 from nasc.graph.dims import Axis
-from nasc.graph.lowering import Lowering, constant_axis, is_batch, operator_name, rule
+from nasc.graph.lowering import Attributes, Lowering, constant_axis, is_batch, operator_name, rule
 from nasc.graph.lowering_layout import IMAGE, Layout, Value, boundary_layout
 from nasc.graph.network import Weights
-
-Attributes = dict[str, int | float | str]
 
 # --- convolutions -----------------------------------------------------------------------------------------------------
 
@@ -226,7 +224,7 @@ def _pool(
     # with ceil_mode a last window may reach further out than the padding does
     after = [max((o - 1) * s + k - n - p, p) for o, s, k, n, p in zip(out, stride, kernel, size, padding, strict=True)]
     extra["padding"] = padding
-    attributes: Attributes = {"op": op} | _spatial(size, kernel, stride, (padding[0], after[0], padding[1], after[1]))
+    attributes: Attributes = {"op": op, **_spatial(size, kernel, stride, (padding[0], after[0], padding[1], after[1]))}
     return lowering.emit(node, "pool", attributes, {"channels": lowering.axes(source)[1]}, [value], IMAGE, **extra)
 
 
@@ -354,7 +352,7 @@ _ARITHMETIC = {
 @rule(*_ARITHMETIC)
 def _binary(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     op = _ARITHMETIC[operator_name(node)]
-    operands = list(node.args[:2])
+    operands: list[Any] = list(node.args[:2])
     if node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
         return lowering.unsupported(node)
     rank = len(lowering.shape(node))

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.fx import Node
 
-from nasc.graph.lowering import RULES, Lowering, operator_name, rule
+from nasc.graph.lowering import RULES, Attributes, Lowering, operator_name, rule
 from nasc.graph.lowering_layout import (
     IMAGE,
     Columns,
@@ -17,7 +17,7 @@ from nasc.graph.lowering_layout import (
     same_order,
     stored_shape,
 )
-from nasc.graph.lowering_rules import Attributes, arguments, resize
+from nasc.graph.lowering_rules import arguments, resize
 
 _CONVOLUTIONS = ("conv2d.default", "conv2d.padding")
 _KEEPS_COLUMNS = (
@@ -137,11 +137,12 @@ def _slice(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     source, dim, start, _end, step = arguments(node, 5, (0, None, None, 1), 1)
     if lowering.shape(source) == lowering.shape(node):
         return lowering.alias(node, lowering.value(source))
-    if step != 1 or not isinstance(start, int | None):
+    start = 0 if start is None else start
+    if step != 1 or not isinstance(start, int):
         return lowering.unsupported(node)
     axis = int(dim) % len(lowering.shape(node))
     size = lowering.shape(source)[axis]
-    begin = (start or 0) if (start or 0) >= 0 else size + start
+    begin = max(start if start >= 0 else size + start, 0)
     return _part(lowering, node, lowering.value(source), axis, begin)
 
 

@@ -1,0 +1,112 @@
+"""The cost of a network as one expression over the sizes of its dims.
+
+The same sum of products serves ints (a concrete network), floats and tensors (a relaxed one): relaxed and true cost
+cannot drift apart, because there is only one.
+"""
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from nasc.errors import OutsideTable, UsageError
+from nasc.graph.dims import Axis, Sizes
+from nasc.graph.network import Kernel, Network
+from nasc.kernels import KINDS, Signature
+
+Unit = Literal["macs", "params", "bytes", "seconds"]
+Number = int | float | Tensor
+
+UNITS: tuple[Unit, ...] = ("macs", "params", "bytes", "seconds")
+BYTES_PER_PARAMETER = 4  # float32, as exported
+UNPRICED_KINDS = ("free", "unsupported")
+"""Kinds no table has rows for: free of cost, or (``unsupported``) of unknown cost, as :func:`price_latency` reports."""
+
+
+class Table(Protocol):
+    """What pricing asks of a latency table."""
+
+    def seconds(self, signature: Signature, sizes: Mapping[str, int | float | Tensor]) -> float | Tensor:
+        """Time of a kernel; raises OutsideTable where it was never measured."""
+        ...
+
+    def slope(self, signature: Signature, sizes: Mapping[str, float]) -> dict[str, float]:
+        """Seconds per entry of each size, the gradient of :meth:`seconds`."""
+        ...
+
+    def covers(self, signature: Signature, sizes: Mapping[str, int | float | Tensor]) -> bool:
+        """Whether :meth:`seconds` has an answer."""
+        ...
+
+
+def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | None = None) -> Number:
+    """The cost of a network at some sizes, for a batch of one.
+
+    Args:
+        network: The traced model.
+        sizes: Int, float or tensor by dim name; a dim that is not named keeps its dense size.
+        unit: ``"macs"`` (one multiply-add is 2 FLOP), ``"params"`` (learned ones, tied ones once), ``"bytes"`` (of
+            float32 parameters) or ``"seconds"``.
+        table: Needed for seconds.
+
+    Returns:
+        An int for ints (a float for seconds), a float for floats, a differentiable 0-d tensor if a size is one.
+
+    Raises:
+        UsageError: The unit is unknown, or seconds were asked for without a table.
+        OutsideTable: The table never measured a kernel or a size; names the kernel.
+    """
+    check_unit(unit, table)
+    if unit == "macs":
+        return sum((kernel.macs(sizes) for kernel in network.kernels if kernel.macs_per), start=0)
+    if unit == "seconds":
+        assert table is not None
+        return sum((kernel_seconds(kernel, sizes, table) for kernel in timed_kernels(network)), start=0.0)
+    factor = BYTES_PER_PARAMETER if unit == "bytes" else 1
+    counts = (prod((axis.size(sizes) for axis in axes), start=1) for _, axes in learned_parameters(network))
+    return sum(counts, start=0) * factor
+
+
+def check_unit(unit: str, table: Table | None) -> None:
+    """Refuse an unknown unit, and seconds without a table.
+
+    Raises:
+        UsageError: See above.
+    """
+    if unit not in UNITS:
+        raise UsageError(f"expected a unit of {', '.join(UNITS)}; got {unit!r}")
+    if unit == "seconds" and table is None:
+        raise UsageError(
+            "a cost in seconds needs a latency table; got none", "nasc profile --device cpu makes one for this machine."
+        )
+
+
+def learned_parameters(network: Network) -> Iterator[tuple[str, tuple[Axis, ...]]]:
+    """Name and axes of every parameter the traced model uses; tied ones once, under their first name."""
+    first_names = dict(network.model.named_parameters())
+    for name, axes in network.parameters.items():
+        if name in first_names:
+            yield name, axes
+
+
+def timed_kernels(network: Network) -> Iterator[Kernel]:
+    """The kernels that a table is asked about."""
+    return (kernel for kernel in network.kernels if kernel.kind not in UNPRICED_KINDS)
+
+
+def kernel_sizes(kernel: Kernel, sizes: Sizes) -> dict[str, Number]:
+    """Size by size name of a kernel's kind."""
+    return {name: kernel.sizes[name].size(sizes) for name in KINDS[kernel.kind].sizes}
+
+
+def kernel_seconds(kernel: Kernel, sizes: Sizes, table: Table) -> float | Tensor:
+    """The time of one kernel.
+
+    Raises:
+        OutsideTable: The table never measured it; names the kernel.
+    """
+    try:
+        return table.seconds(kernel.signature, kernel_sizes(kernel, sizes))
+    except OutsideTable as outside:
+        raise OutsideTable(f"{kernel.name}: {outside.message}", outside.hint) from outside
