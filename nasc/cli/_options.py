@@ -12,6 +12,8 @@ from nasc.units import ACCEPTED, Target, parse_target
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MODELS = "timm:NAME, torchvision:NAME, hf:FOLDER_OR_CONFIG, FILE.py:FUNCTION, or one of nasc's own, e.g. digits-cnn"
+SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "torch": ".pt2"}
+"""Suffix of a model file by format."""
 DATA = "digits, fashion-mnist:DIR, cifar10:DIR, imagefolder:DIR or FILE.py:FUNCTION"
 
 

@@ -3,6 +3,7 @@
 Exit status 0 is done, 1 an error nasc explains, 2 wrong usage, 130 stopped by Ctrl-C.
 """
 
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit status.
     """
     as_json = "--json" in arguments
+    _show_log()
     with reserve_stdout(as_json) as stdout:
         try:
             result: Any = program.main(list(arguments) or ["--help"], prog_name="nasc", standalone_mode=False)
@@ -100,6 +102,17 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> NoReturn:
     """The console script."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _show_log() -> None:
+    """What the library reports while it works goes to stderr, a line each."""
+    logger = logging.getLogger("nasc")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def _print(reply: Reply, as_json: bool, stdout: Any) -> int:

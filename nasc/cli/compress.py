@@ -86,7 +86,7 @@ def command(
     from nasc.pipeline import CompressConfig, compress
     from nasc.training import Recipe
 
-    chosen = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    chosen: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     config = CompressConfig(
         model=model,
         data=data,

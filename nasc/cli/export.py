@@ -4,11 +4,9 @@ from pathlib import Path
 
 import click
 
-from nasc.cli._options import out_option
+from nasc.cli._options import SUFFIXES, out_option
 from nasc.cli._output import Reply, Verb
 from nasc.units import format_bytes
-
-SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "torch": ".pt2"}
 
 
 @click.command(cls=Verb)
