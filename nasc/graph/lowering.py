@@ -305,8 +305,7 @@ class KernelNames:
     """Names kernels by the module they come from; unique, the same in every process."""
 
     def __init__(self, graph: torch.fx.Graph) -> None:
-        paths = {module_path(node) for node in graph.nodes}
-        self._inner = {path.rpartition(".")[0] for path in paths if path} | {""}
+        self._inner = {outer for node in graph.nodes for outer in _enclosing(module_path(node))}
         self._used: set[str] = set()
 
     def take(self, node: Node, label: str) -> str:
@@ -327,6 +326,12 @@ def module_path(node: Node) -> str:
     """Dotted path of the module a node was traced in; empty for the model itself."""
     stack = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def _enclosing(path: str) -> set[str]:
+    """The paths of the modules around a module, the model's own (the empty path) included."""
+    parts = path.split(".")
+    return {".".join(parts[:depth]) for depth in range(len(parts))} | {""}
 
 
 def operator_name(node: Node) -> str:

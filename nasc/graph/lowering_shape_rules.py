@@ -111,7 +111,7 @@ def _permute(lowering: Lowering, node: Node) -> Value:
 def _order(node: Node, rank: int) -> list[int]:
     order = list(range(rank))
     if operator_name(node) == "permute.default":
-        return [int(axis) % rank for axis in node.args[1]]  # type: ignore[union-attr]
+        return [int(axis) % rank for axis in node.args[1]]  # type: ignore[arg-type, union-attr]
     if operator_name(node) == "t.default":
         return [1, 0]
     first, second = (int(axis) % rank for axis in node.args[1:3])  # type: ignore[arg-type]
