@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from nasc.errors import ModelError
+from nasc.models.modes import evaluation_mode
 
 
 def example_input(input_shape: tuple[int, int, int], batch: int = 2) -> Tensor:
@@ -46,11 +47,9 @@ def check_classifier(model: nn.Module, input_shape: tuple[int, int, int], num_cl
 
 
 def _run(model: nn.Module, x: Tensor, name: str) -> object:
-    """The model's output, with its training mode put back afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
+    """The model's output in evaluation mode."""
     try:
-        with torch.no_grad():
+        with evaluation_mode(model), torch.no_grad():
             return model(x)
     except Exception as failure:
         shape, reason = "x".join(map(str, x.shape[1:])), (str(failure).splitlines() or [""])[0]
@@ -58,9 +57,6 @@ def _run(model: nn.Module, x: Tensor, name: str) -> object:
             f"{name} fails on pictures of {shape}: {type(failure).__name__}: {reason}",
             "give a model for pictures of this shape, or data of the shape the model takes",
         ) from failure
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _describe(output: object) -> str:

@@ -1,7 +1,7 @@
 """Training: a recipe, one loop for plain modules and compression methods, checkpoints, evaluation."""
 
 from nasc.training.evaluation import Accuracy, evaluate, recalibrate_norms
-from nasc.training.history import EpochRow, History, read_history
+from nasc.training.history import EpochRow, History, read_history, write_history
 from nasc.training.lock import lock_run
 from nasc.training.loop import CHECKPOINT, HISTORY, Frozen, train
 from nasc.training.recipe import Recipe, build_criterion, build_optimizer
@@ -21,4 +21,5 @@ __all__ = [
     "read_history",
     "recalibrate_norms",
     "train",
+    "write_history",
 ]

@@ -107,9 +107,11 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module, sta
     for slot, tensors in state.items():
         for name, tensor in tensors.items():
             parameter = parameters.get(name)
-            if parameter is None or (tensor.dim() > 0 and tensor.shape != parameter.shape):
-                expected = "no such parameter" if parameter is None else f"shape {tuple(parameter.shape)}"
-                raise TrainingError(f"expected {expected} for the {slot} of {name}, got {tuple(tensor.shape)}")
+            if parameter is None:
+                raise TrainingError(f"expected a parameter named {name} for its {slot}, the model has none")
+            if tensor.dim() > 0 and tensor.shape != parameter.shape:
+                expected, got = tuple(parameter.shape), tuple(tensor.shape)
+                raise TrainingError(f"expected shape {expected} for the {slot} of {name}, got {got}")
             optimizer.state[parameter][slot] = tensor.clone().to(parameter.device)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasc.models.modes import evaluation_mode
 from nasc.training.precision import to_model_format
 
 _BATCH = 500
@@ -45,14 +46,10 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, *, batch_size: int = _BATCH
         batch_size: Pictures at once; the result does not depend on it but for rounding.
     """
     device, correct = _device_of(model), 0
-    training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for pictures, labels in zip(torch.split(x, batch_size), torch.split(y, batch_size), strict=True):
             scores = model(to_model_format(pictures.to(device)))
             correct += int((scores.argmax(1) == labels.to(device)).sum())
-    finally:
-        model.train(training)
     return Accuracy(correct, len(y))
 
 
@@ -72,22 +69,18 @@ def recalibrate_norms(model: nn.Module, x: Tensor, *, batch_size: int = 128, bat
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
-    momenta, training = [norm.momentum for norm in norms], model.training
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean
-        norm.train()
-    try:
-        for pictures in torch.split(x[: batches * batch_size], batch_size):
-            model(to_model_format(pictures.to(_device_of(model))))
-    finally:
-        model.train(training)
-        for module, mode in modes.items():
-            module.training = mode
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    momenta = [norm.momentum for norm in norms]
+    with evaluation_mode(model):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative mean
+            norm.train()
+        try:
+            for pictures in torch.split(x[: batches * batch_size], batch_size):
+                model(to_model_format(pictures.to(_device_of(model))))
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
 
 def _device_of(model: nn.Module) -> torch.device:

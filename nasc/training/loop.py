@@ -73,7 +73,7 @@ def train(
         data: The data set.
         recipe: How to train.
         folder: Where the checkpoint and ``history.jsonl`` go, after every epoch; nothing is kept when not given.
-        resume: Go on from the folder's checkpoint if there is one; otherwise start over.
+        resume: Go on from the folder's checkpoint if there is one; otherwise start over and replace it.
         progress: Show a progress bar on stderr.
         on_epoch: Called with every epoch's row, after it was saved.
         on_frozen: Called when the method's selection is final (again after a resume). If it returns true, training
@@ -94,8 +94,8 @@ def train(
             stack.enter_context(lock_run(folder))
         stack.enter_context(torch.random.fork_rng())
         run = _Run(subject, data, recipe, folder, start_step, start_optimizer)
-        if folder is not None and resume and (folder / CHECKPOINT).is_file():
-            run.load(folder / CHECKPOINT)
+        if folder is not None:
+            run.open(folder, resume=resume)
         bar = stack.enter_context(TrainingProgress(run.total_steps, recipe.epochs, shown=progress))
         interrupted = stack.enter_context(deferred_interrupt())
         run.go(bar, interrupted, on_epoch, on_frozen)
@@ -283,6 +283,15 @@ class _Run:
         }
         save_checkpoint(self.folder / CHECKPOINT, Checkpoint(content))
 
+    def open(self, folder: Path, *, resume: bool) -> None:
+        """Go to where the folder's checkpoint was made, or clear the folder for a new run."""
+        checkpoint = folder / CHECKPOINT
+        if resume and checkpoint.is_file():
+            self.load(checkpoint)
+        else:
+            checkpoint.unlink(missing_ok=True)
+        write_history(folder / HISTORY, self.rows)
+
     def load(self, path: Path) -> None:
         """Go to where a checkpoint was made."""
         content = load_checkpoint(path).content
@@ -300,7 +309,6 @@ class _Run:
         self.step, self.precision = content["step"], content["precision"]
         self.rows = [EpochRow(**row) for row in content["rows"]]
         self.epoch = _Epoch(**content["epoch"])
-        write_history(path.with_name(HISTORY), self.rows)
 
     def check_identity(self, saved: dict[str, Any], path: Path) -> None:
         """Refuse a checkpoint of another recipe, data set or method."""

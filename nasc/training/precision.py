@@ -31,7 +31,7 @@ def resolve(precision: str, device: torch.device, model: nn.Module) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    return "bf16" if _has_matrix_units() and not _has_depthwise(model) else "fp32"
+    return "bf16" if has_matrix_units() and not _has_depthwise(model) else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -52,7 +52,8 @@ def to_model_format(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last).copy_(x) if x.dim() == 4 else x
 
 
-def _has_matrix_units() -> bool:
+def has_matrix_units() -> bool:
+    """Whether this CPU multiplies bf16 matrices in hardware (AMX)."""
     return torch.cpu._is_amx_tile_supported()
 
 

@@ -66,7 +66,7 @@ def test_labels_of_another_data_set_are_refused(folder):
     records = np.fromfile(folder / "test_batch.bin", np.uint8).reshape(-1, 3073)
     records[3, 0] = 77
     records.tofile(folder / "test_batch.bin")
-    with pytest.raises(DataError, match="labels 0 to 9 in .*, got 77"):
+    with pytest.raises(DataError, match=r"labels 0 to 9 in .*, got 77"):
         read_batch(folder / "test_batch.bin")
 
 

@@ -57,14 +57,14 @@ def test_train_alone_is_refused(tmp_path):
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):
-    with pytest.raises(DataError, match="at least two class folders in .*, found 0"):
+    with pytest.raises(DataError, match=r"at least two class folders in .*, found 0"):
         load_dataset(f"imagefolder:{tmp_path}")
 
 
 def test_an_empty_class_is_named(tmp_path):
     write_classes(tmp_path, COLOURS, 2)
     (tmp_path / "yellow").mkdir()
-    with pytest.raises(DataError, match="pictures in .*yellow, found none"):
+    with pytest.raises(DataError, match=r"pictures in .*yellow, found none"):
         load_dataset(f"imagefolder:{tmp_path}")
 
 

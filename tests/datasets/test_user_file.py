@@ -11,7 +11,8 @@ from nasc.datasets import Augmentation
 def toys():
     x = torch.arange(60 * 12).reshape(60, 3, 2, 2).to(torch.uint8)
     y = torch.arange(60) % 3
-    return {"train": (x[:40].numpy(), y[:40].numpy()), "test": (x[40:], y[40:]), "augmentation": Augmentation(flip=True)}
+    parts = {"train": (x[:40].numpy(), y[:40].numpy()), "test": (x[40:], y[40:])}
+    return {**parts, "augmentation": Augmentation(flip=True)}
 
 def whole():
     from nasc.datasets import load_dataset
