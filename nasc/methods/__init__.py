@@ -8,6 +8,7 @@ from nasc.errors import UsageError
 from nasc.graph.network import Network
 from nasc.methods._base import Method
 from nasc.methods._price import Price, price_for_target
+from nasc.methods._readjust import readjust, smallest_sizes
 from nasc.methods.l1 import PlainL1
 from nasc.methods.magnitude import Magnitude
 from nasc.methods.surrogate import Surrogate, SurrogateConfig
@@ -76,4 +77,6 @@ __all__ = [
     "WidthMultiplier",
     "build",
     "price_for_target",
+    "readjust",
+    "smallest_sizes",
 ]

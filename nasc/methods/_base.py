@@ -4,6 +4,7 @@ A method is built on a traced network and a price, gives the module to train, ad
 optimiser step, and in the end says what to keep. It never sees a device.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -33,6 +34,13 @@ class Method(Protocol):
 
     def select(self) -> Selection:
         """What to keep, as it stands now."""
+        ...
+
+    def scores(self) -> Mapping[str, Tensor]:
+        """Importance of every entry by maskable dim, shape (dense size,), those of removed entries included.
+
+        The pipeline trims or regrows a frozen selection by it when the device disagrees with the price.
+        """
         ...
 
     def metrics(self) -> dict[str, float]:

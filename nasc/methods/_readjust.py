@@ -41,11 +41,17 @@ def readjust(price: Price, selection: Selection, scores: Mapping[str, Tensor], l
     ladders = {name: tuple(sorted({*efficient_widths(price, name), size})) for name, size in sizes.items()}
     if price.total(sizes) > limit:
         survivors = {name: vector * alive[name] for name, vector in positive.items()}
-        sizes = allocate(price, survivors, limit, ladders=ladders, floor=_at_most(floor, sizes))
+        sizes = dict(allocate(price, survivors, limit, ladders=ladders, floor=_at_most(floor, sizes)).sizes)
     ranks = {name: vector + alive[name] * (vector.max() + 1) for name, vector in positive.items()}
-    sizes = give_back(price, sizes, positive, limit, ladders)
+    sizes = give_back(price, sizes, {name: _worth(ranks[name], positive[name]) for name in sizes}, limit, ladders)
     kept = {name: torch.topk(ranks[name], sizes[name]).indices.sort().values for name in ranks}
     return Selection(kept, {name: _gain(selection, name, kept[name]) for name in kept if name in selection.gains})
+
+
+def _worth(ranks: Tensor, scores: Tensor) -> list[float]:
+    """``worth[k]``: the summed score of the first k entries in the order in which they would be kept."""
+    order = torch.sort(ranks, descending=True, stable=True).indices
+    return [0.0, *torch.cumsum(scores[order].double(), 0).tolist()]
 
 
 def _indicator(selection: Selection, name: str, like: Tensor) -> Tensor:

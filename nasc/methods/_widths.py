@@ -119,7 +119,7 @@ def allocate(
         for other in price.neighbours(name):
             if other in sizes:
                 moves[other] = _best_descent(price, sizes, other, worth, ladders, floor, crowding)
-    return Allocation(_give_back(price, sizes, worth, limit, ladders), multiplier)
+    return Allocation(give_back(price, sizes, worth, limit, ladders), multiplier)
 
 
 def keep_strongest(scores: Mapping[str, Tensor], sizes: Mapping[str, int]) -> dict[str, Tensor]:
@@ -202,7 +202,7 @@ def _best_descent(
     return best
 
 
-def _give_back(
+def give_back(
     price: Price,
     sizes: dict[str, int],
     worth: Mapping[str, list[float]],

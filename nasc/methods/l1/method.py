@@ -105,6 +105,10 @@ class PlainL1:
         """Entries with positive masks, and the masks as gains."""
         return self.masks.select()
 
+    def scores(self) -> dict[str, Tensor]:
+        """The masks, by dim."""
+        return self.masks.layout.split(self.masks.flat.detach().cpu())
+
     def metrics(self) -> dict[str, float]:
         """Lambda, the true price, and the number of survivors."""
         sizes = self.masks.sizes()

@@ -120,6 +120,11 @@ class Magnitude:
         """What to keep, as it stands now."""
         return self.masks.select()
 
+    def scores(self) -> dict[str, Tensor]:
+        """The norms that entries are ranked by."""
+        norms = writer_norms(self.network)
+        return relative(norms) if self.ranked == "relative" else norms
+
     def metrics(self) -> dict[str, float]:
         """The true price and the number of survivors."""
         sizes = self.masks.sizes()

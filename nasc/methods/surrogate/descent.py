@@ -109,6 +109,10 @@ class Descent:
                 parameters[name].copy_(weight)
         return scaled
 
+    def scores(self) -> Tensor:
+        """The masks, shape (entries,)."""
+        return self.masks.flat.detach().abs()
+
     def state_dict(self) -> dict[str, Any]:
         """Lambda, the moments of the mask optimiser, and whether the masks are fixed."""
         return {

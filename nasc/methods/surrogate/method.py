@@ -112,6 +112,10 @@ class Surrogate:
         """What to keep, as it stands: entries above the threshold, their masks as gains."""
         return select_positive(self.masks.layout, self.masks.flat, self.config.threshold)
 
+    def scores(self) -> dict[str, Tensor]:
+        """Importance of every entry: the controller's measure, or the masks themselves where there is none."""
+        return self.masks.layout.split(self._dynamics.scores().cpu())
+
     def metrics(self) -> dict[str, float]:
         """Lambda, the true and the relaxed price (in the price's unit), and the number of survivors."""
         sizes = self.select().sizes

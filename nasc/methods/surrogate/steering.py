@@ -123,6 +123,10 @@ class Steering:
         lower, upper = (masks - self._fall).clamp_min(0), (masks + self._fall).clamp_max(1)
         self.masks.assign(torch.where(wanted > 0, upper, lower))
 
+    def scores(self) -> Tensor:
+        """The running mean of the squared Taylor terms, shape (entries,)."""
+        return self._importance.detach()
+
     def state_dict(self) -> dict[str, Any]:
         """Lambda, importance, who is to stay, the count of steps, and whether the masks are fixed."""
         return {

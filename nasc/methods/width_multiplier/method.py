@@ -76,6 +76,10 @@ class WidthMultiplier:
         """The first entries of every dim, with the initialisation's scale as gains."""
         return self.masks.select()
 
+    def scores(self) -> dict[str, Tensor]:
+        """The order of the entries: earlier ones come first."""
+        return {name: torch.arange(size, 0, -1, dtype=torch.float32) for name, size in self.masks.layout}
+
     def metrics(self) -> dict[str, float]:
         """The true price and the number of survivors."""
         sizes = self.masks.sizes()
