@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from nasc.graph.network import Network
-from nasc.graph.slicing import full_state
+from nasc.graph.state import full_state, tied_names
 
 
 def masked_state(
@@ -36,4 +36,5 @@ def masked_state(
         shape = [1] * len(axes)
         shape[contraction.axis] = -1
         result[name] = weight * axis.expand(vectors).to(weight.dtype).view(shape)
-    return result
+    tied = tied_names(network.model)
+    return {alias: weight for name, weight in result.items() for alias in tied[name]}

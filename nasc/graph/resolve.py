@@ -11,9 +11,9 @@ from nasc.graph.network import Contraction, Rewrite
 from nasc.graph.rules._base import POSITION, SizeOf
 from nasc.graph.rules.contractions import TAP
 from nasc.graph.unify import Factors, Variable, leaves, normal
-from nasc.graph.walk import BATCH, Walked
+from nasc.graph.walk import BATCH, UNUSED, Walked
 
-_NUMBERS = frozenset({POSITION, TAP})
+_NUMBERS = frozenset({POSITION, TAP, UNUSED})
 """Reasons of sizes that are plain numbers to a reader: they get no name of their own."""
 
 

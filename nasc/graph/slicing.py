@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 
 from nasc.graph.dims import Axis, Dim
 from nasc.graph.network import Network
+from nasc.graph.state import full_state
 from nasc.graph.walk import BATCH
 
 Kept = Mapping[str, Tensor]
@@ -38,7 +39,7 @@ def slice_state(network: Network, kept: Kept, state: Mapping[str, Tensor] | None
     """
     full = full_state(network.model)
     full.update(state or {})
-    return {name: slice_tensor(full[name], axes, kept) for name, axes in network.parameters.items()}
+    return _once_each(full, lambda name: slice_tensor(full[name], network.parameters[name], kept))
 
 
 def scatter_state(network: Network, kept: Kept, small_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -52,24 +53,27 @@ def scatter_state(network: Network, kept: Kept, small_state: Mapping[str, Tensor
         small_state: Tensors of the small model by dotted name.
     """
     variances = set(network.running_variances)
-    result: dict[str, Tensor] = {}
-    for name, small in small_state.items():
-        axes = network.parameters[name]
+
+    def scatter(name: str) -> Tensor:
+        small, axes = small_state[name], network.parameters[name]
+        if not axes:
+            return small
         full = small.new_full([int(axis.size()) for axis in axes], 1 if name in variances else 0)
-        if axes:
-            grid = torch.meshgrid(*[axis.kept(kept).to(small.device) for axis in axes], indexing="ij")
-            full = full.index_put(grid, small)
-        else:
-            full = small
-        result[name] = full
+        places = torch.meshgrid(*[axis.kept(kept).to(small.device) for axis in axes], indexing="ij")
+        return full.index_put(places, small)
+
+    return _once_each(small_state, scatter)
+
+
+def _once_each(state: Mapping[str, Tensor], compute: Callable[[str], Tensor]) -> dict[str, Tensor]:
+    """A new tensor for every name; names of one tensor get one new tensor, so that what is tied stays tied."""
+    made: dict[int, Tensor] = {}
+    result: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if id(tensor) not in made:
+            made[id(tensor)] = compute(name)
+        result[name] = made[id(tensor)]
     return result
-
-
-def full_state(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter and buffer by every one of its names, the non-persistent ones included."""
-    state: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
-    state.update(model.named_buffers(remove_duplicate=False))
-    return state
 
 
 def slice_network(network: Network, kept: Kept) -> fx.GraphModule:

@@ -161,7 +161,7 @@ def merge_fixed(axis: Iterable[Variable]) -> Factors:
     for variable in normal(axis):
         if is_fixed([variable]):
             run *= variable.size
-            reason = reason or next(leaves([variable])).frozen or ""
+            reason = reason or next((leaf.frozen for leaf in leaves([variable]) if leaf.frozen), "")
             continue
         if run > 1:
             result.append(Variable(run, frozen=reason))

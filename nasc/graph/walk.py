@@ -2,6 +2,7 @@
 
 import operator
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch.export.graph_signature import InputKind
 
 from nasc.graph.rules import find_rule
 from nasc.graph.rules._base import Call, NoRule, Origin, Walk
-from nasc.graph.unify import Axes, Variable, Writer, freeze, leaves, size, write
+from nasc.graph.state import full_state, tied_names
+from nasc.graph.unify import Axes, Variable, Writer, find, freeze, size, write
 
 BATCH = "batch"
 INPUT = "is an axis of the model's input"
@@ -29,12 +31,14 @@ class Walked:
         parameters: Axes of every parameter and buffer by dotted name, tied ones shared.
         names: Dotted name by placeholder node name.
         unsupported: Operators without a rule, with how often they were met.
+        first_names: The first of the names of a parameter or buffer that is tied, by each of its names.
     """
 
     walk: Walk
     parameters: dict[str, Axes] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     unsupported: Counter[str] = field(default_factory=Counter)
+    first_names: dict[str, str] = field(default_factory=dict)
 
 
 def walk_program(program: ExportedProgram, model: nn.Module, batch: int | None) -> Walked:
@@ -46,7 +50,8 @@ def walk_program(program: ExportedProgram, model: nn.Module, batch: int | None) 
         batch: Batch size in the program, or None.
     """
     walk = Walk(batch=batch, batch_variable=Variable(batch, frozen=BATCH, batch=True) if batch else None)
-    walked = Walked(walk, parameters=_parameter_axes(model))
+    first_names = {name: tied[0] for name, tied in tied_names(model).items()}
+    walked = Walked(walk, parameters=_parameter_axes(model, first_names), first_names=first_names)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     for node in program.graph.nodes:
         if node.op == "placeholder":
@@ -58,23 +63,18 @@ def walk_program(program: ExportedProgram, model: nn.Module, batch: int | None) 
         elif node.op == "output":
             for result in node.all_input_nodes:
                 _freeze_value(walk.axes.get(result), OUTPUT)
+    _freeze_unused(walked)
     _find_untied_batch(walk)
     return walked
 
 
-def _parameter_axes(model: nn.Module) -> dict[str, Axes]:
+def _parameter_axes(model: nn.Module, first_names: Mapping[str, str]) -> dict[str, Axes]:
     """New free axes for every parameter and buffer; the same tensor under two names has the same axes."""
-    known: dict[int, Axes] = {}
     result: dict[str, Axes] = {}
-    for name, tensor in _named_tensors(model):
-        if id(tensor) not in known:
-            known[id(tensor)] = [[Variable(length)] if length != 1 else [] for length in tensor.shape]
-        result[name] = known[id(tensor)]
+    for name, tensor in full_state(model).items():
+        first = result.get(first_names[name])
+        result[name] = first or [[Variable(length)] if length != 1 else [] for length in tensor.shape]
     return result
-
-
-def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
 
 
 def _enter(walked: Walked, node: fx.Node, spec: Any) -> Any:
@@ -94,10 +94,7 @@ def _enter(walked: Walked, node: fx.Node, spec: Any) -> Any:
         walked.names[node.name] = name
         axes = walked.parameters[name]
         if node.users:
-            walked.walk.origins[node] = Origin(name, tuple(range(len(axes))))
-        else:
-            for axis in axes:
-                freeze(axis, UNUSED)
+            walked.walk.origins[node] = Origin(walked.first_names[name], tuple(range(len(axes))))
         return axes
     return [[Variable(length, frozen=CONSTANT)] if length != 1 else [] for length in value.shape]
 
@@ -244,12 +241,19 @@ def _fits(axes: Any, value: Any) -> bool:
     return True
 
 
+def _freeze_unused(walked: Walked) -> None:
+    """Parameters that nothing reads, under none of their names, stay as they are."""
+    used = {id(walked.parameters[origin.parameter]) for origin in walked.walk.origins.values()}
+    for axes in walked.parameters.values():
+        if id(axes) not in used:
+            _freeze_value(axes, UNUSED)
+
+
 def _find_untied_batch(walk: Walk) -> None:
-    """A size of a filled tensor that nothing was joined with, and that is as long as the batch, is the batch."""
+    """A size given as a constant that nothing was joined with, and that is as long as the batch, is the batch."""
     if walk.batch_variable is None:
         return
-    for axes in walk.axes.values():
-        for axis in _each_axis(axes or []):
-            for leaf in leaves(axis):
-                if leaf.frozen is None and leaf.size == walk.batch:
-                    leaf.parent = walk.batch_variable
+    for variable in map(find, walk.given):
+        untied = variable.is_leaf and variable.frozen is None and variable.writer is None
+        if untied and variable.size == walk.batch:
+            variable.parent = walk.batch_variable

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from nasc.graph.dims import Axis
+from nasc.graph.dims import Axis, Dim, Sum
 from nasc.graph.masking import masked_state
 from nasc.graph.network import Network
 from nasc.graph.program import evaluating
-from nasc.graph.slicing import full_state, rewritten_call, slice_network, slice_tensor
+from nasc.graph.slicing import rewritten_call, slice_network, slice_tensor
+from nasc.graph.state import full_state
+from nasc.graph.walk import BATCH
 
 Kept = Mapping[str, Tensor]
 
@@ -119,6 +121,8 @@ class _MaskedProgram:
         self.network = network
         self.kept = kept
         self.state = full_state(network.model)
+        batch = network.batch or 1
+        self.tensors = {name: _at_batch(axes, batch) for name, axes in network.tensors.items()}
 
     def outputs(self, inputs: list[Tensor]) -> list[Tensor]:
         """The values of the model's outputs."""
@@ -143,12 +147,12 @@ class _MaskedProgram:
         else:
             spec = next(s for s in self.network.program.graph_signature.input_specs if s.arg.name == node.name)
             value = self.network.program.constants.get(str(spec.target))
-        axes = self.network.tensors.get(node.name)
+        axes = self.tensors.get(node.name)
         return self._mask(value, axes) if isinstance(value, Tensor) and axes is not None else value
 
     def _run(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
         rewrite = self.network.rewrites.get(node.name)
-        axes = self.network.tensors.get(node.name)
+        axes = self.tensors.get(node.name)
         if rewrite is not None and rewrite.counted and any(self._touches(source) for source in node.all_input_nodes):
             return self._scatter(self._run_small(node, values), axes, node.meta["val"])
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
@@ -160,11 +164,11 @@ class _MaskedProgram:
         graph = fx.Graph()
         inputs: dict[fx.Node, Any] = {source: graph.placeholder(source.name) for source in node.all_input_nodes}
         graph.output(rewritten_call(graph, node, self.network, self.kept, inputs))
-        taken = [self._take(values[source], self.network.tensors.get(source.name)) for source in node.all_input_nodes]
+        taken = [self._take(values[source], self.tensors.get(source.name)) for source in node.all_input_nodes]
         return fx.GraphModule(torch.nn.Module(), graph)(*taken)
 
     def _touches(self, node: fx.Node) -> bool:
-        axes = self.network.tensors.get(node.name)
+        axes = self.tensors.get(node.name)
         return axes is not None and any(dim.name in self.kept for axis in _each_axis(axes) for dim in axis.dims())
 
     def _take(self, value: Any, axes: Any) -> Any:
@@ -195,6 +199,17 @@ class _MaskedProgram:
                 shape[place] = like.shape[place]
                 value = value.new_zeros(shape).index_copy(place, axis.kept(self.kept), value)
         return value
+
+
+def _at_batch(value: Any, batch: int) -> Any:
+    """Axes that count one sample, turned into axes that count a whole batch."""
+    if isinstance(value, Axis):
+        return Axis(tuple(_at_batch(term, batch) for term in value.terms))
+    if isinstance(value, Sum):
+        return Sum(tuple(_at_batch(part, batch) for part in value.parts))
+    if isinstance(value, Dim):
+        return Dim(BATCH, batch, frozen=value.frozen) if value.name == BATCH else value
+    return None if value is None else tuple(_at_batch(item, batch) for item in value)
 
 
 def _each_axis(axes: Any) -> list[Axis]:

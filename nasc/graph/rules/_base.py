@@ -66,6 +66,14 @@ class Walk:
 
     Args:
         batch: The batch size the program was exported with, or None where no input has a batch axis.
+        axes: The axes of every node's value.
+        origins: The nodes that are parameters, or views of one.
+        rewrites: What changes in a call with the sizes.
+        contractions: Parameter and axis, in order of first use.
+        running_variances: Buffers that batch norms divide by.
+        order: How many writers there have been.
+        batch_variable: The batch, as a variable.
+        given: Sizes that the program gives as constants.
     """
 
     batch: int | None = None
@@ -76,6 +84,7 @@ class Walk:
     running_variances: dict[str, None] = field(default_factory=dict)
     order: int = 0
     batch_variable: Variable | None = None
+    given: list[Variable] = field(default_factory=list)
 
     def fresh(self, value: Any, reason: str | None) -> Any:
         """New axes for a value, frozen for a reason (or free); an axis as long as the batch is taken to be the batch."""
@@ -206,6 +215,14 @@ class Call:
             freeze(axis, reason)
 
     # -- what many rules share --------------------------------------------------------------------
+
+    def given(self, length: int) -> Factors:
+        """A size the program gives as a constant; it follows whatever it is joined with."""
+        if length == 1:
+            return []
+        variable = Variable(length)
+        self.walk.given.append(variable)
+        return [variable]
 
     def broadcast(self, operands: Sequence[Axes], shape: Sequence[int]) -> Axes:
         """Tie the axes of operands that broadcast together; axes of size one tie nothing."""

@@ -7,7 +7,7 @@ from nasc.graph.unify import Axes, Variable
 @rule("zeros", "ones", "full", "empty", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
 def filled(call: Call) -> Axes:
     """Equal entries: any size will do."""
-    axes: Axes = [[Variable(length)] if length != 1 else [] for length in call.shape]
+    axes: Axes = [call.given(length) for length in call.shape]
     call.rewrite(size=tuple(SizeOf(axis) for axis in axes))
     return axes
 

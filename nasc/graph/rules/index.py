@@ -109,3 +109,18 @@ def by_position(call: Call) -> Axes:
         return axes
     result: Axes = call.walk.fresh(call.value, POSITION)
     return result
+
+
+@rule("slice_scatter", "select_scatter")
+def scatter(call: Call) -> Axes:
+    """Part of an axis is overwritten; the part's place is a number, the other axes are tied."""
+    axes, source = call.axes("self"), call.axes("src")
+    along = call.index("dim", len(axes))
+    call.freeze([axes[along]], PICKED)
+    if call.name == "slice_scatter":
+        call.freeze([source[along]], PICKED)
+        del source[along]
+    others = axes[:along] + axes[along + 1 :]
+    for axis, other in zip(others, source, strict=True):
+        unify(axis, other)
+    return axes

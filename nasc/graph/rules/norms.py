@@ -14,6 +14,10 @@ def batch_norm(call: Call) -> Axes:
     axes = call.axes("input")
     for name in _PER_CHANNEL:
         call.tie(name, axes[1])
+    if call.get("training", False) or call.get("use_input_stats", False):
+        for place, axis in enumerate(axes):
+            if place != 1:
+                call.reduce(axis, "a variance runs over it")
     variance = call.arguments.get("running_var")
     if isinstance(variance, fx.Node) and variance in call.walk.origins:
         call.walk.running_variances[call.walk.origins[variance].parameter] = None

@@ -8,7 +8,6 @@ from nasc.graph.rules._base import POSITION, Call, NoRule, SizeOf, rule
 from nasc.graph.unify import (
     Axes,
     Factors,
-    Variable,
     concatenation,
     freeze,
     is_fixed,
@@ -119,7 +118,7 @@ def expand(call: Call) -> Axes:
     result: Axes = []
     for place, length in enumerate(call.shape):
         same = place >= lead and size(axes[place - lead]) == length
-        result.append(axes[place - lead] if same else [Variable(length)])
+        result.append(axes[place - lead] if same else call.given(length))
     call.rewrite(size=tuple(SizeOf(axis) for axis in result))
     return result
 
@@ -135,7 +134,7 @@ def repeat(call: Call) -> Axes:
     """Each axis becomes ``times x axis``."""
     axes, times = call.axes("self"), [int(value) for value in call["repeats"]]
     padded: Axes = [[] for _ in range(len(times) - len(axes))] + axes
-    copies: Axes = [[Variable(count)] if count != 1 else [] for count in times]
+    copies: Axes = [call.given(count) for count in times]
     call.rewrite(repeats=tuple(SizeOf(copy) for copy in copies))
     return [[*copy, *axis] for copy, axis in zip(copies, padded, strict=True)]
 
@@ -146,7 +145,7 @@ def repeat_interleave(call: Call) -> Axes:
     axes, times = call.axes("self"), call["repeats"]
     if not isinstance(times, int) or call.arguments.get("dim") is None:
         raise NoRule("repeats that differ by entry")
-    copies = [Variable(times)] if times != 1 else []
+    copies = call.given(times)
     place = call.index("dim", len(axes))
     axes[place] = [*axes[place], *copies]
     call.rewrite(repeats=SizeOf(copies))
