@@ -1,6 +1,6 @@
 """What sizes cost: multiply-adds, parameters, bytes, or seconds by a table; for ints, floats and tensors alike."""
 
-from nasc.cost.expression import Table, Unit, cost, learned_parameters
+from nasc.cost.expression import Table, Unit, cost
 from nasc.cost.latency import KernelPrice, LatencyPrice, price_latency
 from nasc.cost.slopes import price_and_slopes
 
@@ -10,7 +10,6 @@ __all__ = [
     "Table",
     "Unit",
     "cost",
-    "learned_parameters",
     "price_and_slopes",
     "price_latency",
 ]

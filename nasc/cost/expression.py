@@ -11,8 +11,9 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from nasc.errors import OutsideTable, UsageError
-from nasc.graph.dims import Axis, Sizes
+from nasc.graph.dims import Sizes
 from nasc.graph.network import Kernel, Network
+from nasc.graph.parameters import learned_parameters
 from nasc.kernels import KINDS, Signature
 
 Unit = Literal["macs", "params", "bytes", "seconds"]
@@ -46,7 +47,7 @@ def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | Non
     Args:
         network: The traced model.
         sizes: Int, float or tensor by dim name; a dim that is not named keeps its dense size.
-        unit: ``"macs"`` (one multiply-add is 2 FLOP), ``"params"`` (learned ones, tied ones once), ``"bytes"`` (of
+        unit: ``"macs"`` (one multiply-add is 2 FLOP), ``"params"`` (those in use, tied ones once), ``"bytes"`` (of
             float32 parameters) or ``"seconds"``.
         table: Needed for seconds.
 
@@ -80,14 +81,6 @@ def check_unit(unit: str, table: Table | None) -> None:
         raise UsageError(
             "a cost in seconds needs a latency table; got none", "nasc profile --device cpu makes one for this machine."
         )
-
-
-def learned_parameters(network: Network) -> Iterator[tuple[str, tuple[Axis, ...]]]:
-    """Name and axes of every parameter the traced model uses; tied ones once, under their first name."""
-    first_names = dict(network.model.named_parameters())
-    for name, axes in network.parameters.items():
-        if name in first_names:
-            yield name, axes
 
 
 def timed_kernels(network: Network) -> Iterator[Kernel]:

@@ -14,12 +14,12 @@ from nasc.cost.expression import (
     Table,
     Unit,
     check_unit,
-    learned_parameters,
     timed_kernels,
 )
 from nasc.errors import OutsideTable
 from nasc.graph.dims import Axis, Dim
 from nasc.graph.network import Kernel, Network
+from nasc.graph.parameters import learned_parameters
 from nasc.kernels import KINDS
 
 Gradient = dict[str, float]

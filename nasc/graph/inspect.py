@@ -1,10 +1,12 @@
 """A network described for people and programs: its dims, what ties them, what is frozen and why, and its kernels."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from nasc.graph.dims import Axis, Dim
 from nasc.graph.network import Kernel, Network
+from nasc.graph.parameters import learned_parameters
 from nasc.kernels import KINDS
 
 if TYPE_CHECKING:
@@ -31,16 +33,14 @@ def describe(network: Network) -> dict[str, Any]:
         "dims": [_describe_dim(dim, network.kernels) for dim in network.dims.values()],
         "kernels": kernels,
         "macs": sum(kernel["macs"] for kernel in kernels),
-        "params": count_parameters(network),
+        "params": sum(_count_entries(axes) for _, axes in learned_parameters(network)),
         "unsupported": dict(network.unsupported),
         "not_lowered": _count(str(k.signature["op"]) for k in network.kernels if k.kind == "unsupported"),
     }
 
 
-def count_parameters(network: Network) -> int:
-    """Learned parameters that the traced computation uses, tied ones once."""
-    used = network.parameters
-    return sum(parameter.numel() for name, parameter in network.model.named_parameters() if name in used)
+def _count_entries(axes: Iterable[Axis]) -> int:
+    return prod(int(axis.size()) for axis in axes)
 
 
 def _describe_dim(dim: Dim, kernels: Sequence[Kernel]) -> dict[str, Any]:
