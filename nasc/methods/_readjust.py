@@ -22,7 +22,8 @@ def readjust(price: Price, selection: Selection, scores: Mapping[str, Tensor], l
     """The selection nearest to a given one whose true price meets another limit.
 
     What must go is the entries that lose the least score per saved price; what may come back is the removed entries that
-    gain the most, with the gain of their dim's median survivor.
+    gain the most, with the gain of their dim's median survivor. Growing stops at any width, not only at the end of a
+    step: what reads a dim pays for every entry, so the last bit of the limit is spent there.
 
     Args:
         price: What sizes cost.
@@ -43,7 +44,8 @@ def readjust(price: Price, selection: Selection, scores: Mapping[str, Tensor], l
         survivors = {name: vector * alive[name] for name, vector in positive.items()}
         sizes = dict(allocate(price, survivors, limit, ladders=ladders, floor=_at_most(floor, sizes)).sizes)
     ranks = {name: vector + alive[name] * (vector.max() + 1) for name, vector in positive.items()}
-    sizes = give_back(price, sizes, {name: _worth(ranks[name], positive[name]) for name in sizes}, limit, ladders)
+    every = {name: tuple(range(1, vector.numel() + 1)) for name, vector in positive.items()}
+    sizes = give_back(price, sizes, {name: _worth(ranks[name], positive[name]) for name in sizes}, limit, every)
     kept = {name: torch.topk(ranks[name], sizes[name]).indices.sort().values for name in ranks}
     return Selection(kept, {name: _gain(selection, name, kept[name]) for name in kept if name in selection.gains})
 

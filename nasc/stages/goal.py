@@ -87,12 +87,8 @@ def measure_dense(network: Network, device: Device, table: LatencyTable, folder:
     artifact = export(network.model, network.example_inputs, folder / f"dense{SUFFIX[device.format]}")
     (measured,) = measure_anchored([artifact], device, anchor_reference_s=table.anchor_s)
     price = price_latency(network, {}, table)
-    _log.info(
-        "dense model: measured %s, predicted %s", format_seconds(measured.seconds), format_seconds(price.total_s)
-    )
-    return Dense(
-        artifact, measured, price.total_s, int(cost(network, {}, "macs")), int(cost(network, {}, "params"))
-    )
+    _log.info("dense model: measured %s, predicted %s", format_seconds(measured.seconds), format_seconds(price.total_s))
+    return Dense(artifact, measured, price.total_s, int(cost(network, {}, "macs")), int(cost(network, {}, "params")))
 
 
 def set_goal(network: Network, table: LatencyTable, dense: Dense, target: Target) -> Goal:
@@ -107,9 +103,7 @@ def set_goal(network: Network, table: LatencyTable, dense: Dense, target: Target
     largest = price.dense * correction
     smallest = price.total(smallest_sizes(price)) * correction
     goal = Goal(target, target.limit(largest), price, correction)
-    _log.info(
-        "reachable: %s to %s; asked: %s", *(show(value, price.unit) for value in (smallest, largest, goal.limit))
-    )
+    _log.info("reachable: %s to %s; asked: %s", *(show(value, price.unit) for value in (smallest, largest, goal.limit)))
     if goal.limit >= largest:
         raise TargetError(
             f"the target {show(goal.limit, price.unit)} is not below the dense model's {show(largest, price.unit)}: "

@@ -14,7 +14,8 @@ from nasc.stages.config import CompressConfig
 from nasc.stages.goal import Dense, Goal
 from nasc.stages.settling import Settled
 from nasc.table import LatencyTable
-from nasc.training import Accuracy, History, write_history
+from nasc.training import Accuracy, History
+from nasc.training.history import write_history
 
 HISTORY = "history.jsonl"
 PACKAGES = ("nasc", "torch", "ai-edge-litert", "numpy")

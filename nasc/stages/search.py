@@ -82,9 +82,7 @@ def search(
     return method, history
 
 
-def fine_tune(
-    small: nn.Module, searched: History, config: CompressConfig, data: ImageData, folder: Path
-) -> History:
+def fine_tune(small: nn.Module, searched: History, config: CompressConfig, data: ImageData, folder: Path) -> History:
     """Train the small model for what the search left of the recipe.
 
     Args:
