@@ -16,7 +16,7 @@ PALETTE = ("#2f6fed", "#e8710a", "#12a37f", "#c2338a", "#8a63d2", "#b8860b", "#0
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon", "triangle-down", "x")
 NEUTRAL = "#8a8f98"  # dense models, guides
 DIMMED = 0.45  # opacity of dominated models
-_STRENGTH = "strength λ"
+_LATENCY, _STRENGTH = "predicted latency", "strength λ"
 ROW_PX = 26  # height of one dim in the chart of widths
 
 
@@ -138,10 +138,10 @@ def draw_predictions(predictions: Sequence[PredictionInfo]) -> go.Figure:
 
 def draw_curves(run: RunInfo, curves: Curves) -> go.Figure:
     """Loss, accuracy, predicted latency with the target, and the strength λ over the training, one above the other."""
-    panels = [(title, series) for title, series in _panels(curves) if series]
+    panels = [(title, series) for title, series in _panels(curves, run.target_s is not None) if series]
     figure = make_subplots(rows=max(len(panels), 1), cols=1, shared_xaxes=True, vertical_spacing=0.06)
     for row, (title, series) in enumerate(panels, start=1):
-        unit = choose_unit([v for s in series for v in s.values if v is not None]) if title == "latency" else None
+        unit = choose_unit([v for s in series for v in s.values if v is not None]) if title == _LATENCY else None
         scale = unit.seconds if unit else 0.01 if title == "accuracy" else 1.0
         for place, line in enumerate(series):
             figure.add_trace(_line(line, curves, scale, PALETTE[(row - 1 + place) % len(PALETTE)]), row=row, col=1)
@@ -158,15 +158,14 @@ def draw_curves(run: RunInfo, curves: Curves) -> go.Figure:
     return _finish(figure, height=90 + 150 * max(len(panels), 1))
 
 
-def _panels(curves: Curves) -> list[tuple[str, tuple[Series, ...]]]:
-    latency = tuple(s for s in curves.matching("predicted", "latency", "price") if s.name.endswith("_s"))
-    strength = tuple(s for s in curves.series if s.name in ("strength", "lambda", "lam"))
-    accuracy = curves.matching("accuracy")
+def _panels(curves: Curves, timed: bool) -> list[tuple[str, tuple[Series, ...]]]:
+    """Title and series of each panel; a method's price is a latency where the target is a time."""
+    price = tuple(s for s in curves.series if s.name in ("price", "predicted_s"))
     return [
         ("loss", curves.matching("loss")),
-        ("accuracy", tuple(s for s in accuracy if "stderr" not in s.name)),
-        ("latency", latency),
-        (_STRENGTH, strength),
+        ("accuracy", curves.matching("accuracy")),
+        (_LATENCY if timed else "price", price),
+        (_STRENGTH, tuple(s for s in curves.series if s.name == "strength")),
     ]
 
 

@@ -62,17 +62,17 @@ def test_curves_get_a_panel_each_for_loss_accuracy_latency_and_strength() -> Non
     series = (
         ("train_loss", (2.0, 1.0)),
         ("val_accuracy", (0.5, 0.6)),
-        ("predicted_s", (0.003, 0.002)),
+        ("price", (0.003, 0.002)),
         ("strength", (0.1, 1.0)),
     )
     figure = draw.draw_curves(run, Curves("epoch", (1.0, 2.0), tuple(Series(*pair) for pair in series)))
     found = traces(figure)
     assert list(found["val accuracy"]["y"]) == [50.0, 60.0]
-    assert list(found["predicted"]["y"]) == [3.0, 2.0]
+    assert list(found["price"]["y"]) == [3.0, 2.0]
     assert [figure.layout[f"yaxis{i}"].title.text for i in ("", 2, 3, 4)] == [
         "loss",
         "accuracy (%)",
-        "latency (ms)",
+        "predicted latency (ms)",
         "strength λ",
     ]
     assert figure.layout.yaxis4.type == "log"
