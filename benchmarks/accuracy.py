@@ -48,7 +48,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     from nasc.exporters import export
     from nasc.graph import Selection, trace
     from nasc.materialise import materialise, verify_trained
-    from nasc.methods import build, price_for_target
+    from nasc.methods import build, price_for_target, readjust
     from nasc.models import load_model
     from nasc.table import load_table
     from nasc.training import Recipe, evaluate, train
@@ -69,7 +69,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         total_steps = recipe.steps_per_epoch(len(data.train_y)) * recipe.epochs
         method = build(cell["method"], network, price, limit, total_steps)
         searched = train(method, data, recipe, progress=False, on_frozen=lambda frozen: True)
-        selection = method.select()
+        selection = readjust(price, method.select(), method.scores(), limit)  # all spend the whole limit
         small = materialise(network, selection)
         tuned = train(small, data, recipe, progress=False, start_step=searched.step)
         difference = verify_trained(network, selection, small)

@@ -1,8 +1,8 @@
-"""nasc in one function: :func:`compress` is the program, a line a stage. Read this file first, then one package.
+r"""nasc in one function: :func:`compress` is the program, a line a stage. Read this file first, then one package.
 
 ::
 
-    device -> measurement -> table -\\
+    device -> measurement -> table -\
                                      cost -> method -> training -> materialise -> export -> measurement -> record
     model  -> graph (dims, kernels) -/
 

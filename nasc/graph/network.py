@@ -92,8 +92,8 @@ class Rewrite:
     """How one operator call of the program changes when sizes change.
 
     Args:
-        arguments: New value by argument name of the operator; an :class:`~nasc.graph.dims.Axis` in it (also inside tuples)
-            stands for that axis's size, the dim ``batch`` for the batch size.
+        arguments: New value by argument name of the operator; an :class:`~nasc.graph.dims.Axis` in it (also inside
+            tuples) stands for that axis's size, the dim ``batch`` for the batch size.
         target: The operator to call instead, or None for the same one.
         counted: The result depends on how many entries there are (a norm, a mean, an attention scale).
     """

@@ -1,8 +1,8 @@
-"""From a module to a clean ATen program: exported in eval mode with a free batch axis, functional, without dead code."""
+"""From a module to a clean ATen program: exported in eval mode, batch axis free, functional, no dead code."""
 
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from nasc.graph.state import full_state
+
 _SMALLEST_BATCH = 11
 _WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
@@ -18,8 +20,8 @@ _WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 def export_program(model: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[ExportedProgram, int | None]:
     """Export a module in eval mode; its mode, parameters and buffers are as before afterwards.
 
-    The program is exported with a batch size that divides no size of the model, so that wherever this number appears it is
-    the batch. Where the model accepts only the batch size of its example, that one is used.
+    The program is exported with a batch size that divides no size of the model, so that wherever this number appears
+    it is the batch. Where the model accepts only the batch size of its example, that one is used.
 
     Args:
         model: Any module :func:`torch.export.export` accepts.
@@ -73,10 +75,9 @@ def _unmistakable_batch(model: nn.Module, inputs: tuple[Any, ...]) -> int | None
     """The smallest prime that divides no size of the parameters, buffers and inputs."""
     if _common_batch(inputs) is None:
         return None
-    sizes = {
-        int(length) for tensor in model.state_dict().values() if isinstance(tensor, Tensor) for length in tensor.shape
-    }
-    sizes |= {int(length) for tensor in _tensors(inputs) for length in tensor.shape[1:]}
+    shapes = [tensor.shape for tensor in full_state(model).values()]
+    shapes += [tensor.shape[1:] for tensor in _tensors(inputs)]
+    sizes = {int(length) for shape in shapes for length in shape}
     candidate = _SMALLEST_BATCH
     while not _is_prime(candidate) or any(length % candidate == 0 for length in sizes if length):
         candidate += 2
@@ -172,30 +173,38 @@ def _make_functional(graph: fx.Graph) -> bool:
     """Replace in-place operators by their functional forms; their later readers read the result.
 
     Returns:
-        False where an in-place operator writes to memory that another node, read later, shares.
+        False where an in-place operator writes to memory that another value, read later, shares.
     """
     order = {node: index for index, node in enumerate(graph.nodes)}
     memory: dict[fx.Node, fx.Node] = {}
-    for node in graph.nodes:
-        memory[node] = _memory_of(node, memory)
+    sharing: dict[fx.Node, list[fx.Node]] = {}
     for node in list(graph.nodes):
-        if not _is_in_place(node):
-            continue
-        written = node.args[0]
-        functional = _functional_form(node)
-        sharing = [other for other in order if memory[other] is memory[written] and other not in (written, node)]
-        read_later = any(
-            order[user] > order[node] for other in sharing for user in other.users if order[other] < order[node]
-        )
-        if functional is None or not isinstance(written, fx.Node) or read_later:
+        if _is_in_place(node) and not _replace_in_place(node, order, memory, sharing):
             return False
-        written.replace_all_uses_with(node, delete_user_cb=_is_after(node, order))
-        node.target = functional
-        node.args = (written, *node.args[1:])
+        memory[node] = _memory_of(node, memory)
+        sharing.setdefault(memory[node], []).append(node)
     return True
 
 
-def _is_after(node: fx.Node, order: dict[fx.Node, int]) -> Callable[[fx.Node], bool]:
+def _replace_in_place(
+    node: fx.Node,
+    order: Mapping[fx.Node, int],
+    memory: Mapping[fx.Node, fx.Node],
+    sharing: Mapping[fx.Node, list[fx.Node]],
+) -> bool:
+    """Make one in-place call functional, if no other value that shares its memory is read after it."""
+    written, functional = node.args[0], _functional_form(node)
+    if functional is None or not isinstance(written, fx.Node):
+        return False
+    others = [other for other in sharing[memory[written]] if other is not written]
+    if any(order[user] > order[node] for other in others for user in other.users):
+        return False
+    written.replace_all_uses_with(node, delete_user_cb=_is_after(node, order))
+    node.target = functional
+    return True
+
+
+def _is_after(node: fx.Node, order: Mapping[fx.Node, int]) -> Callable[[fx.Node], bool]:
     return lambda user: order[user] > order[node]
 
 
@@ -213,7 +222,7 @@ def _functional_form(node: fx.Node) -> Any:
     return getattr(packet, schema.overload_name or "default", None) if packet is not None else None
 
 
-def _memory_of(node: fx.Node, memory: dict[fx.Node, fx.Node]) -> fx.Node:
+def _memory_of(node: fx.Node, memory: Mapping[fx.Node, fx.Node]) -> fx.Node:
     """The node whose memory this node's result may share."""
     if node.op != "call_function" or not node.args:
         return node

@@ -13,6 +13,8 @@ from nasc.graph.network import Network
 from nasc.graph.state import full_state
 from nasc.graph.walk import BATCH
 
+__all__ = ["Kept", "full_state", "rewritten_call", "scatter_state", "slice_network", "slice_state", "slice_tensor"]
+
 Kept = Mapping[str, Tensor]
 """Sorted kept indices (int64) by dim name; a dim that is not named is kept whole."""
 
@@ -86,8 +88,8 @@ def slice_network(network: Network, kept: Kept) -> fx.GraphModule:
         kept: Kept indices by dim name.
 
     Returns:
-        A module with one placeholder for each input tensor; it returns what the model returns, with containers other than
-        tuples, lists and dicts flattened to a tuple.
+        A module with one placeholder for each input tensor; it returns what the model returns, with containers other
+        than tuples, lists and dicts flattened to a tuple.
     """
     return _Slicer(network, kept).run()
 
@@ -123,7 +125,7 @@ class _Calls:
         rewrite = self.network.rewrites.get(node.name)
         if rewrite is None or not rewrite.arguments:
             return self.graph.node_copy(node, self.nodes.__getitem__)
-        target = rewrite.target or node.target
+        target: Any = rewrite.target or node.target
         given = {} if rewrite.target is not None else _arguments(node)
         values = {name: self._map(value) for name, value in given.items()}
         infer = target is torch.ops.aten.reshape.default
@@ -247,7 +249,8 @@ class _Slicer:
         self.nodes[node] = self.graph.get_attr(name)
 
     def _output(self, node: fx.Node) -> None:
-        results = [self.nodes[result] for result in node.args[0] if result.name in self.network.outputs]
+        returned: Any = node.args[0]
+        results = [self.nodes[result] for result in returned if result.name in self.network.outputs]
         self.graph.output(_restore(results, self.network))
 
 

@@ -1,7 +1,7 @@
 """From a PyTorch module to a :class:`~nasc.graph.network.Network`.
 
-The stages: export to ATen (:mod:`~nasc.graph.program`), walk the operators and unify axes (:mod:`~nasc.graph.walk`), name
-the dims (:mod:`~nasc.graph.resolve`), lower to kernels (:mod:`~nasc.graph.lowering`).
+The stages: export to ATen (:mod:`~nasc.graph.program`), walk the operators and unify axes (:mod:`~nasc.graph.walk`),
+name the dims (:mod:`~nasc.graph.resolve`), lower to kernels (:mod:`~nasc.graph.lowering`).
 
 What lowering is given, ``lower(program, tensors, parameters)``:
 
@@ -10,9 +10,9 @@ What lowering is given, ``lower(program, tensors, parameters)``:
   ``scaled_dot_product_attention``). Nodes carry ``meta["val"]`` (a fake tensor) and ``meta["nn_module_stack"]``;
   :func:`nasc.graph.rules._base.module_path` gives a node's module path. The shapes in ``meta["val"]`` have an arbitrary
   prime as batch size; take sizes from the axes instead, which count one sample.
-- ``tensors``: node name -> tuple of :class:`~nasc.graph.dims.Axis`, one an axis of the tensor (a tuple of such tuples for an
-  operator with several outputs). The batch is the dim named ``"batch"`` of size 1. Fixed numbers (positions, kernel taps)
-  are dims named by their size, e.g. ``"49"``.
+- ``tensors``: node name -> tuple of :class:`~nasc.graph.dims.Axis`, one an axis of the tensor (a tuple of such tuples
+  for an operator with several outputs). The batch is the dim named ``"batch"`` of size 1. Fixed numbers (positions,
+  kernel taps) are dims named by their size, e.g. ``"49"``.
 - ``parameters``: dotted name -> axes of the parameter or buffer.
 """
 

@@ -1,12 +1,11 @@
 """Working variables of the dimension walk: sizes that are tied, and refined, while a graph is read.
 
-An axis under construction is a product of :class:`Variable`, outermost first. A variable is a *leaf*, or has been refined
-into a *product* (channels that turn out to be heads x head_dim) or a *sum* (channels that turn out to be a concatenation).
-Tying two axes is unification with common refinement: where one side is finer, the coarser side is refined alike. What
-cannot be brought together is frozen, so that a tie is never wrong, only sometimes too strict.
+An axis under construction is a product of :class:`Variable`, outermost first. A variable is a *leaf*, or has been
+refined into a *product* (channels that turn out to be heads x head_dim) or a *sum* (channels that turn out to be a
+concatenation). Tying two axes is unification with common refinement: where one side is finer, the coarser side is refined
+alike. What cannot be brought together is frozen, so that a tie is never wrong, only sometimes too strict.
 
-Sizes of refined parts are strictly smaller than the whole and at least two, therefore refinement ends and a variable never
-contains itself.
+Sizes of refined parts are strictly smaller than the whole, therefore refinement ends and a variable never contains itself.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -147,7 +147,7 @@ def _follow_views(walk: Walk, node: fx.Node, axes: Any) -> None:
     """
     if len(node.all_input_nodes) != 1 or node.all_input_nodes[0] not in walk.origins:
         return
-    if node.target._schema.name.split("::")[1] not in _VIEWS:  # type: ignore[union-attr]
+    if node.target._schema.name.split("::")[1] not in _VIEW_NAMES:  # type: ignore[union-attr]
         return
     source = node.all_input_nodes[0]
     if axes and isinstance(node.meta["val"], Tensor):
@@ -156,41 +156,12 @@ def _follow_views(walk: Walk, node: fx.Node, axes: Any) -> None:
         walk.origins[node] = walk.origins[source]
 
 
-_VIEWS = frozenset(
-    [
-        "permute",
-        "transpose",
-        "swapaxes",
-        "swapdims",
-        "t",
-        "numpy_T",
-        "mT",
-        "adjoint",
-        "movedim",
-        "moveaxis",
-        "unsqueeze",
-        "squeeze",
-        "split",
-        "split_with_sizes",
-        "chunk",
-        "unsafe_split",
-        "unsafe_chunk",
-        "tensor_split",
-        "slice",
-        "select",
-        "unbind",
-        "clone",
-        "contiguous",
-        "to",
-        "_to_copy",
-        "detach",
-        "alias",
-        "float",
-        "dropout",
-        "lift_fresh",
-        "lift_fresh_copy",
-    ]
-)
+_VIEWS = """
+    permute transpose swapaxes swapdims t numpy_T mT adjoint movedim moveaxis unsqueeze squeeze split split_with_sizes
+    chunk unsafe_split unsafe_chunk tensor_split slice select unbind clone contiguous to _to_copy detach alias float
+    dropout lift_fresh lift_fresh_copy
+"""
+_VIEW_NAMES = frozenset(_VIEWS.split())
 
 
 def _note_view(walk: Walk, origin: Origin, source: Axes, node: fx.Node, axes: Axes) -> None:

@@ -112,14 +112,19 @@ def _strangers_in_class(model: ast.ClassDef) -> Iterator[tuple[int, str]]:
         if not isinstance(method, ast.FunctionDef) or method.name not in ("__init__", "forward"):
             yield method.lineno, f"{ast.unparse(method)[:60]!r}"
             continue
-        if method.decorator_list or method.args.defaults or method.args.kw_defaults:
-            yield method.lineno, f"defaults or decorators of {method.name}"
+        if method.decorator_list or not _is_plain(method.args):
+            yield method.lineno, f"decorators, defaults or starred arguments of {method.name}"
         annotations = [argument.annotation for argument in method.args.args] + [method.returns]
         if any(note is not None and ast.unparse(note) not in ("Tensor", "None") for note in annotations):
             yield method.lineno, f"annotations of {method.name}"
         local = {argument.arg for argument in method.args.args} | _assigned(method)
         for statement in method.body:
             yield from _strangers_in_statement(statement, local)
+
+
+def _is_plain(arguments: ast.arguments) -> bool:
+    """Positional arguments without defaults, nothing else."""
+    return not any((arguments.posonlyargs, arguments.kwonlyargs, arguments.defaults, arguments.vararg, arguments.kwarg))
 
 
 def _strangers_in_statement(statement: ast.stmt, local: set[str]) -> Iterator[tuple[int, str]]:
@@ -158,13 +163,18 @@ def _allowed_call(node: ast.Call) -> bool:
     if text == "super().__init__":
         return not node.args and not node.keywords
     if text.split(".")[0] in ("torch", "nn", "F"):  # the attribute itself is looked at where it stands
-        speaks = not text.startswith("torch.ops.") or text.split(".")[3] in SPEAKING
-        return speaks or not any(
-            isinstance(part, ast.Constant) and isinstance(part.value, str) for part in ast.walk(node)
-        )
+        return not text.startswith("torch.ops.") or _allowed_aten_call(text.split("."), node)
     if isinstance(called, ast.Attribute) and called.attr in _METHODS:
         return True
     return _is_layer_access(called) and not (isinstance(called, ast.Attribute) and hasattr(nn.Module, called.attr))
+
+
+def _allowed_aten_call(name: list[str], node: ast.Call) -> bool:
+    """``torch.ops.aten.NAME.OVERLOAD(...)``, given a text only where that is a mode or an equation."""
+    if len(name) != 5:
+        return False
+    texts = (part for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+    return name[3] in SPEAKING or not any(texts)
 
 
 def _allowed_target(node: ast.AST) -> bool:

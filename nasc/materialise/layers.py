@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 
@@ -51,7 +52,8 @@ def recognise(node: Node, tensor: Lookup, *, cumulative: bool = False) -> Layer 
         return None
     if cumulative and "momentum" in values:
         values["momentum"] = None
-    made = build(values, {name: tensor(slot) for name, slot in slots.items()})
+    tensors = {name: tensor(slot) for name, slot in slots.items()}
+    made = build(values, tensors) if len({value.dtype for value in tensors.values()}) == 1 else None
     if made is None:
         return None
     constructor, source = made
@@ -92,6 +94,7 @@ def _conv(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Made:
         dilation=(square(values["dilation"]), 1),
         groups=(groups, 1),
         bias=("bias" in tensors, True),
+        dtype=(weight.dtype, torch.float32),
     )
     return constructor, values["input"]
 
@@ -110,6 +113,7 @@ def _conv_transpose(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
         groups=(groups, 1),
         bias=("bias" in tensors, True),
         dilation=(square(values["dilation"]), 1),
+        dtype=(weight.dtype, torch.float32),
     )
     return constructor, values["input"]
 
@@ -118,7 +122,14 @@ def _linear(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Made:
     weight = tensors["weight"]
     if weight.dim() != 2:
         return None
-    return call_text("nn.Linear", weight.shape[1], weight.shape[0], bias=("bias" in tensors, True)), values["input"]
+    constructor = call_text(
+        "nn.Linear",
+        weight.shape[1],
+        weight.shape[0],
+        bias=("bias" in tensors, True),
+        dtype=(weight.dtype, torch.float32),
+    )
+    return constructor, values["input"]
 
 
 def _batch_norm(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Made:
@@ -133,6 +144,7 @@ def _batch_norm(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Mad
         momentum=(values["momentum"], 0.1),
         affine=(affine, True),
         track_running_stats=(tracked, True),
+        dtype=(next(iter(tensors.values())).dtype, torch.float32),
     )
     return constructor, values["input"]
 
@@ -144,6 +156,7 @@ def _layer_norm(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Mad
         shape[0] if len(shape) == 1 else shape,
         eps=(values["eps"], 1e-5),
         bias=("bias" in tensors, True),
+        dtype=(tensors["weight"].dtype, torch.float32),
     )
     return constructor, values["input"]
 
@@ -151,8 +164,15 @@ def _layer_norm(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Mad
 def _group_norm(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Made:
     if "bias" not in tensors or not isinstance(values["num_groups"], int):
         return None
-    channels = tensors["weight"].shape[0]
-    return call_text("nn.GroupNorm", values["num_groups"], channels, eps=(values["eps"], 1e-5)), values["input"]
+    weight = tensors["weight"]
+    constructor = call_text(
+        "nn.GroupNorm",
+        values["num_groups"],
+        weight.shape[0],
+        eps=(values["eps"], 1e-5),
+        dtype=(weight.dtype, torch.float32),
+    )
+    return constructor, values["input"]
 
 
 def _embedding(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Made:
@@ -165,12 +185,14 @@ def _embedding(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Made
         padding_idx=(padding if padding >= 0 else None, None),
         scale_grad_by_freq=(values["scale_grad_by_freq"], False),
         sparse=(values["sparse"], False),
+        dtype=(tensors["weight"].dtype, torch.float32),
     )
     return constructor, values["indices"]
 
 
 def _prelu(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Made:
-    return call_text("nn.PReLU", tensors["weight"].numel()), values["self"]
+    weight = tensors["weight"]
+    return call_text("nn.PReLU", weight.numel(), dtype=(weight.dtype, torch.float32)), values["self"]
 
 
 _BUILDERS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Tensor]], Made]] = {

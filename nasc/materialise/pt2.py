@@ -2,7 +2,7 @@
 
 ``torch.export.load`` of a crafted archive executes code: it unpickles ``sample_inputs`` and every tensor marked
 ``use_pickle``, hands shape expressions to ``sympy.sympify`` (which evaluates them), imports modules named in structure
-specs, and pastes names of inputs and parameters into Python source. :func:`load_pt2` reads the archive without any of
+specs, and pastes conditions and names of inputs into Python source. :func:`load_pt2` reads the archive without any of
 that, lets through only what an ordinary exported model consists of, and gives torch a fresh archive made of what it
 read, so that a file cannot show the guard one content and torch another.
 """
@@ -42,6 +42,7 @@ def save_pt2(module: nn.Module, example_inputs: tuple[Any, ...], path: str | Pat
     os.close(handle)
     try:
         torch.export.save(program, temporary)
+        read_archive(Path(temporary))  # nobody is given a file that load_pt2 would refuse
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:

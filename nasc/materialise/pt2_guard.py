@@ -45,6 +45,7 @@ _SYMBOLIC_NODES = (
     *(ast.Expression, ast.Call, ast.keyword, ast.Name, ast.Load, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare),
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.USub, ast.cmpop),
 )
+_LONGEST_EXPRESSION = 1000
 _STRUCTURES = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"})
 
 
@@ -130,10 +131,11 @@ def _check_size(name: str, meta: Any, content: bytes | None) -> None:
     if not isinstance(meta, dict) or content is None:
         raise _Refusal(f"{name!r} has no data")
     sizes = [size.get("as_int") if isinstance(size, dict) else None for size in meta.get("sizes", [None])]
-    if not all(type(size) is int and size >= 0 for size in sizes):
+    whole = [size for size in sizes if isinstance(size, int) and size >= 0]
+    if len(whole) != len(sizes):
         raise _Refusal(f"{name!r} has a size that is not a number")
-    if not content and math.prod(sizes) != 0:
-        raise _Refusal(f"{name!r} claims {math.prod(sizes)} entries and has none")
+    if not content and math.prod(whole) != 0:
+        raise _Refusal(f"{name!r} claims {math.prod(whole)} entries and has none")
 
 
 def _check_program(program: Any) -> None:
@@ -145,6 +147,8 @@ def _check_program(program: Any) -> None:
             _require(_OPERATOR, value, "an operator")
         elif key == "expr_str":
             _check_expression(value)
+        elif key == "guards_code":
+            _check_guard(value)
         elif key in ("in_spec", "out_spec"):
             _check_structure(json.loads(value))
         elif key == "as_string":
@@ -182,12 +186,18 @@ def _check_speaking(program: Any) -> None:
 
 def _check_expression(text: str) -> None:
     """A shape expression is arithmetic on named sizes: what sympify evaluates can do nothing else."""
-    try:
-        nodes = list(ast.walk(ast.parse(text, mode="eval"))) if len(text) <= 1000 else []
-    except (SyntaxError, ValueError, MemoryError) as error:
-        raise _Refusal(f"a size is {text[:60]!r}") from error
-    if not nodes or not all(_is_arithmetic(node) for node in nodes):
+    if not all(_is_arithmetic(node) for node in _parsed(text)):
         raise _Refusal(f"a size is {text[:60]!r}")
+
+
+def _parsed(text: str) -> list[ast.AST]:
+    """Every node of an expression."""
+    try:
+        if len(text) <= _LONGEST_EXPRESSION:
+            return list(ast.walk(ast.parse(text, mode="eval")))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        pass
+    raise _Refusal(f"a size is {text[:60]!r}")
 
 
 def _is_arithmetic(node: ast.AST) -> bool:
@@ -200,6 +210,24 @@ def _is_arithmetic(node: ast.AST) -> bool:
             isinstance(node.value, str) and re.fullmatch(r"[A-Za-z_]\w*", node.value) is not None
         )
     return isinstance(node, _SYMBOLIC_NODES)
+
+
+def _check_guard(text: str) -> None:
+    """A condition on the inputs compares sizes with numbers; torch compiles it as Python."""
+    if not all(_is_about_sizes(node) for node in _parsed(text)):
+        raise _Refusal(f"a condition is {text[:60]!r}")
+
+
+def _is_about_sizes(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Attribute) and not node.args and not node.keywords
+    if isinstance(node, ast.Attribute):
+        return node.attr == "size"
+    if isinstance(node, ast.Name):
+        return node.id == "L"
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.isidentifier()
+    return isinstance(node, (*_SYMBOLIC_NODES, ast.Subscript, ast.BoolOp, ast.And, ast.Or, ast.Not))
 
 
 def _check_structure(spec: Any) -> None:

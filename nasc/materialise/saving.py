@@ -52,7 +52,7 @@ class _Card(msgspec.Struct, forbid_unknown_fields=True):
 def save_model(module: nn.Module, folder: str | Path) -> dict[str, Path]:
     """Save a model that :func:`nasc.materialise.materialise` or :func:`load_model` made, trained on or not.
 
-    Every file is written whole or not at all; ``model.json``, which names the others' hashes, comes last.
+    The files are written together or not at all; ``model.json`` names the others' hashes.
 
     Args:
         module: The model; its present weights are saved.
@@ -77,8 +77,7 @@ def save_model(module: nn.Module, folder: str | Path) -> dict[str, Path]:
     contents[_CARD] = json.dumps(msgspec.to_builtins(card), indent=2).encode() + b"\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            _write(folder / name, content)
+        _write_together(folder, contents)
     except OSError as error:
         message = f"expected a folder that can be written; {folder} gave: {error}"
         raise ModelError(message, "choose another --out") from error
@@ -116,19 +115,23 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write files of one folder whole or not at all: only when each is on the disk do they take their names."""
+    staged: dict[str, Path] = {}
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        for name, content in contents.items():
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+            staged[name] = Path(temporary)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            staged[name].chmod(0o644)
+        for name, temporary_path in staged.items():
+            temporary_path.replace(folder / name)
+    finally:
+        for temporary_path in staged.values():
+            temporary_path.unlink(missing_ok=True)
 
 
 def _read_card(folder: Path) -> _Card:

@@ -10,7 +10,8 @@ from torch.utils import _pytree
 from nasc.graph.masking import masked_state
 from nasc.graph.network import Network
 from nasc.graph.selection import Selection
-from nasc.graph.slicing import full_state, slice_network, slice_state
+from nasc.graph.slicing import slice_network, slice_state
+from nasc.graph.state import full_state
 from nasc.materialise.generated import build
 from nasc.materialise.source import Source, write_source
 

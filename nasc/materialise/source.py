@@ -111,6 +111,7 @@ class _Writer:
         self._module, self._ties, self._cumulative = graph_module, ties, cumulative
         returned = _returned(graph_module, out_spec)
         names = {node: self._canonical(str(node.target)) for node in graph_module.graph.nodes if node.op == "get_attr"}
+        self._targets = {name: str(node.target) for node, name in names.items()}
         used = {name for node, name in names.items() if node.users or node in set(nodes_in(returned))}
         known = persistent if persistent is not None else graph_module.state_dict().keys()
         self._held = {
@@ -128,7 +129,7 @@ class _Writer:
         return self._ties.get(name, name)
 
     def _tensor(self, name: str) -> Tensor:
-        path, _, last = name.rpartition(".")
+        path, _, last = self._targets[name].rpartition(".")
         tensor = getattr(self._module.get_submodule(path), last)
         assert isinstance(tensor, Tensor)
         return tensor

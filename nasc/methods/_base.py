@@ -1,7 +1,7 @@
 """The contract of a compression method.
 
-A method is built on a traced network and a price, gives the module to train, adds a penalty to the loss, acts after every
-optimiser step, and in the end says what to keep. It never sees a device.
+A method is built on a traced network and a price, gives the module to train, adds a penalty to the loss, acts after
+every optimiser step, and in the end says what to keep. It never sees a device.
 """
 
 from collections.abc import Mapping

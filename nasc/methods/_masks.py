@@ -1,4 +1,4 @@
-"""Masks over the dims of a network, kept as one flat vector, and the module that applies them to its readers' weights."""
+"""Masks over the dims of a network, kept as one flat vector, and the module that applies them to the readers' weights."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class Layout:
 
     def split(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of a flat vector by dim name, each of shape (size,); differentiable."""
-        return dict(zip(self.names, flat.split(self.sizes), strict=True))
+        return dict(zip(self.names, torch.split(flat, list(self.sizes)), strict=True))
 
     def join(self, vectors: Mapping[str, Tensor]) -> Tensor:
         """The flat vector made of a vector per dim: the inverse of :meth:`split`."""
@@ -100,7 +100,7 @@ class MaskedModel(nn.Module):
 
 
 def select_positive(layout: Layout, flat: Tensor, threshold: float = 0.0) -> Selection:
-    """The selection a mask stands for: entries of size above the threshold stay, their values are folded into the readers.
+    """The selection a mask stands for: entries above the threshold stay, their values are folded into the readers.
 
     Gains are named only for dims whose kept values are not all one.
     """

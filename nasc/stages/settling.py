@@ -84,11 +84,11 @@ def settle(
     """
     if (settled := _load(folder)) is not None:
         return settled
-    selection = method.select()
+    limit = goal.price_limit
+    selection = readjust(goal.price, method.select(), method.scores(), limit)
     if goal.seconds is None:
         return _save(folder, Settled(selection, ()))
     attempts: list[tuple[Attempt, Selection]] = []
-    limit = goal.price_limit
     while len(attempts) < ATTEMPTS:
         attempt = _try(network, selection, goal, limit, dense, device, table, folder)
         attempts.append((attempt, selection))

@@ -2,7 +2,7 @@
 
 Three kinds of points, in this order:
 
-1. *lines*: one size of one representative signature per family at every value from 1 to 96, to find the steps;
+1. *lines*: one size of one representative signature per family at every value from 1 to 128, to find the steps;
 2. *grids*: per signature, ends of steps in geometric progression from one step to the full width;
 3. *held out*: widths that a network of the search could have, to see the interpolation's error; where it is too large,
    the grid gets a line there.
@@ -21,12 +21,12 @@ from nasc.table.steps import Steps, ladder
 if TYPE_CHECKING:
     from nasc.graph.network import Network
 
-LINE_LENGTH = 96
-"""Sizes 1..96 show every period up to 32."""
+LINE_LENGTH = 128
+"""Sizes 1..128 show every period up to 32."""
 
 _LINE_POSITIONS = 28 * 28  # large enough to time, small enough to be quick
 _LINE_OTHER = 64  # what the other sizes are held at
-_RATIOS = {0: 2.0, 1: 1.3, 2: 2.0, 3: 3.0}  # of neighbouring knots, by how many sizes vary: grids are products
+_RATIOS = {0: 2.0, 1: 1.15, 2: 2.0, 3: 3.0}  # of neighbouring knots, by how many sizes vary: grids are products
 _SMALLEST_SHARE = 0.15  # of the dense width, that a held-out network keeps
 
 FLOOR = Signature("unary", (("op", "relu"), ("positions", 1))).at(channels=1)

@@ -14,6 +14,8 @@ from nasc.table.steps import LINE, Steps
 SCHEMA = 1
 """Number of the table schema; it grows when a key or column changes its meaning."""
 
+_PROFILE = ("first", "later", "growth")
+
 _EXTENTS = frozenset(
     ("height", "width", "pad_top", "pad_bottom", "pad_left", "pad_right", "positions", "from_positions", "vocabulary")
 )  # how much of the same there is: it scales the steps and does not move them
@@ -100,7 +102,7 @@ def write_provenance(provenance: Provenance) -> str:
                 "family": name,
                 "size": size,
                 "period": steps.period,
-                **({"first": list(steps.first), "later": list(steps.later)} if steps.period > 1 else {}),
+                **{part: list(getattr(steps, part)) for part in _PROFILE if steps.period > 1},
             }
             for (name, size), steps in sorted(provenance.steps.items())
         ],
@@ -128,7 +130,7 @@ def read_provenance(text: str, origin: str) -> Provenance:
             floor_s=float(values["floor_s"]),
             steps={
                 (entry["family"], entry["size"]): Steps(
-                    entry["period"], tuple(entry.get("first", ())), tuple(entry.get("later", ()))
+                    entry["period"], *(tuple(entry.get(part, ())) for part in _PROFILE)
                 )
                 for entry in values["steps"]
             },

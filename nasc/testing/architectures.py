@@ -91,7 +91,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The input, gated."""
         gate = self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True))))
-        return x * F.hardsigmoid(gate)
+        return x * F.hardsigmoid(gate)  # type: ignore[no-any-return]
 
 
 class InvertedResidual(nn.Module):

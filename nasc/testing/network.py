@@ -1,9 +1,9 @@
 """What a traced model must obey, for anyone to run on their own: removing entries equals masking them.
 
 Two independent checks. :func:`module_difference` masks weights of the untouched eager module, and knows nothing of the
-graph but the names of the weights that read a dim. :func:`graph_difference` also covers dims that a norm or softmax runs
-over: it runs the full-size program with removed entries held at zero, and evaluates what depends on the number of entries
-on the kept ones alone.
+graph but the names of the weights that read a dim. :func:`graph_difference` also covers dims that a norm or softmax
+runs over: it runs the full-size program with removed entries held at zero, and evaluates what depends on the number of
+entries on the kept ones alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ def random_inputs(network: Network, batch: int, *, seed: int = 0) -> tuple[Any, 
 
 
 def relative_difference(left: Any, right: Any) -> float:
-    """Largest difference between two (nested) outputs, relative to the largest entry of the second; NaN counts as inf."""
+    """Largest difference of two (nested) outputs, relative to the largest entry of the second; NaN is infinite."""
     pairs = list(zip(_flat(left), _flat(right), strict=True))
     scale = max((float(b.detach().abs().max()) for _, b in pairs if b.numel()), default=0.0)
     worst = max((float((a.detach() - b.detach()).abs().max()) for a, b in pairs if b.numel()), default=0.0)

@@ -138,9 +138,12 @@ class _Run:
         self.criterion = build_criterion(recipe)
         self.steps_per_epoch = recipe.steps_per_epoch(len(data.train_y))
         self.total_steps = self.steps_per_epoch * recipe.epochs
+        if not 0 <= start_step <= self.total_steps:
+            raise TrainingError(f"expected a start between step 0 and {self.total_steps}, got {start_step}")
         self.start_step = self.step = start_step
         self.rows: list[EpochRow] = []
         self.epoch = _Epoch()
+        self.order_of, self.order = -1, torch.empty(0, dtype=torch.int64)
 
     @property
     def history(self) -> History:
@@ -155,7 +158,6 @@ class _Run:
     ) -> None:
         """Train to the end of the recipe, or until a frozen method is taken over."""
         told = False
-        order_of, order = -1, torch.empty(0, dtype=torch.int64)
         self.model.train()
         while True:
             if self.method is not None and self.method.frozen and not told:
@@ -165,12 +167,8 @@ class _Run:
                     return
             if self.step >= self.total_steps:
                 return
-            epoch, place = divmod(self.step, self.steps_per_epoch)
-            if order_of != epoch:
-                order_of, order = epoch, epoch_order(self.recipe.seed, epoch, len(self.train_y)).to(self.device)
-            size = self.recipe.batch_size
-            self.train_step(order[place * size : (place + 1) * size])
-            bar.update(self.step, epoch)
+            self.train_step(self.batch())
+            bar.update(self.step, (self.step - 1) // self.steps_per_epoch)
             if self.step % self.steps_per_epoch == 0:
                 row = self.end_epoch()
                 bar.note(row)
@@ -179,6 +177,14 @@ class _Run:
             if interrupted():
                 self.save()
                 raise KeyboardInterrupt(self.how_to_resume())
+
+    def batch(self) -> Tensor:
+        """The indices of this step's pictures."""
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        if self.order_of != epoch:
+            self.order_of, self.order = epoch, epoch_order(self.recipe.seed, epoch, len(self.train_y)).to(self.device)
+        size = self.recipe.batch_size
+        return self.order[place * size : (place + 1) * size]
 
     def train_step(self, indices: Tensor) -> None:
         """One step on the pictures at ``indices``."""

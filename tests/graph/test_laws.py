@@ -1,7 +1,6 @@
 """The laws every traced model obeys, on one small model for each structure."""
 
 import copy
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -23,9 +22,9 @@ from nasc.testing.network import (
 
 
 @pytest.fixture(scope="module", params=list(ARCHITECTURES))
-def network(request: pytest.FixtureRequest) -> Iterator[Network]:
+def network(request: pytest.FixtureRequest) -> Network:
     model, inputs = build(request.param)
-    yield trace(model, inputs)
+    return trace(model, inputs)
 
 
 def test_sliced_graph_equals_masked_graph_on_every_unfrozen_dim(network: Network) -> None:

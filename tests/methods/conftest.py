@@ -14,7 +14,7 @@ from nasc.kernels import Signature
 
 
 class Staircase:
-    """``seconds = 1e-9 * positions * c_in * ceil(c_out / period) * period`` for matrix kernels, nothing for the rest."""
+    """``seconds = 1e-9 * c_in * ceil(c_out / period) * period`` for matrix kernels, nothing for the rest."""
 
     def __init__(self, period: int) -> None:
         self.period = period
@@ -60,7 +60,8 @@ def residual() -> Network:
 @pytest.fixture
 def mlp() -> Network:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 24), nn.ReLU(), nn.Linear(24, 3))
+    first, second = (nn.Linear(6, 16), nn.BatchNorm1d(16)), (nn.Linear(16, 24), nn.ReLU())
+    model = nn.Sequential(*first, nn.ReLU(), *second, nn.Linear(24, 3))
     return trace(model, (torch.randn(2, 6),))
 
 

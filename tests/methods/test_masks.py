@@ -1,4 +1,4 @@
-"""Masks: one vector for all dims, applied to the readers' weights (the method's sheet, section 5: laws 7, 13, 20, 21)."""
+"""Masks: one vector for all dims, applied to the readers' weights (the sheet, section 5: laws 7, 13, 20, 21)."""
 
 import torch
 from torch import nn

@@ -48,9 +48,7 @@ def test_every_method_ends_frozen_just_below_its_target(
 def test_every_method_refuses_an_unreachable_target_before_training(residual: Network, name: str) -> None:
     price, _ = price_for_target(residual, "-50%")
     with pytest.raises(TargetError, match="the smallest allowed model takes"):
-        method = build(name, residual, price, 1.0, 60)
-        while not method.frozen:  # plain l1 looks at the limit when it fixes its masks
-            method.step()
+        build(name, residual, price, 1.0, 60)
 
 
 @pytest.mark.parametrize("name", METHODS)

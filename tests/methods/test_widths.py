@@ -77,7 +77,12 @@ def test_crowding_spreads_removals_over_the_dims(small: Network) -> None:
     shares = {}
     for crowding in (0.0, 3.0):
         sizes = allocate(
-            price, scores, 0.5 * price.dense, ladders=ladders_of(price), floor=dict.fromkeys(scores, 1), crowding=crowding
+            price,
+            scores,
+            0.5 * price.dense,
+            ladders=ladders_of(price),
+            floor=dict.fromkeys(scores, 1),
+            crowding=crowding,
         ).sizes
         shares[crowding] = abs(sizes[first] / 10 - sizes[second] / 12)
     assert shares[3.0] < shares[0.0]
@@ -86,14 +91,16 @@ def test_crowding_spreads_removals_over_the_dims(small: Network) -> None:
 def test_an_unreachable_limit_is_refused_with_both_figures(small: Network) -> None:
     price = Price(small, "macs")
     scores = {name: torch.ones(dim.size) for name, dim in small.maskable.items()}
-    with pytest.raises(TargetError, match=r"the target is 5 macs; the smallest allowed model takes 12, the dense one 238"):
+    with pytest.raises(
+        TargetError, match="the target is 5 macs; the smallest allowed model takes 12, the dense one 238"
+    ):
         allocate(price, scores, 5, ladders=ladders_of(price), floor=dict.fromkeys(scores, 1))
 
 
 def test_efficient_widths_are_the_ends_of_the_steps(small: Network, staircase: Callable[[int], Any]) -> None:
     price = Price(small, "seconds", staircase(4))
     assert {name: efficient_widths(price, name) for name in small.maskable} == {
-        name: tuple(range(4, dim.size, 4)) + (dim.size,) for name, dim in small.maskable.items()
+        name: (*range(4, dim.size, 4), dim.size) for name, dim in small.maskable.items()
     }
 
 

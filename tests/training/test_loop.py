@@ -320,3 +320,9 @@ def test_bf16_and_fp32_learn_alike(data, make_net):
         assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
         accuracies.append(evaluate(net, data.test_x, data.test_y).value)
     assert abs(accuracies[0] - accuracies[1]) < 0.06
+
+
+@pytest.mark.parametrize("step", [-1, 13])
+def test_a_start_outside_the_recipe_is_refused(data, net, step):
+    with pytest.raises(TrainingError, match=f"between step 0 and 12, got {step}"):
+        quiet(net, data, start_step=step)

@@ -87,7 +87,7 @@ class Walk:
     given: list[Variable] = field(default_factory=list)
 
     def fresh(self, value: Any, reason: str | None) -> Any:
-        """New axes for a value, frozen for a reason (or free); an axis as long as the batch is taken to be the batch."""
+        """New axes for a value, frozen for a reason (or free); an axis as long as the batch is the batch."""
         if isinstance(value, Tensor):
             return [self.fresh_axis(int(length), reason) for length in value.shape]
         if isinstance(value, (list, tuple)):

@@ -26,7 +26,7 @@ def linear(call: Call) -> Axes:
 
 @rule("conv1d", "conv2d", "conv3d")
 def convolution(call: Call) -> Axes:
-    """``input[b, g i, x] weight[g o, i, k] -> [b, g o, y]``; a depthwise convolution has no ``i`` and ties in to out."""
+    """``input[b, g i, x] weight[g o, i, k] -> [b, g o, y]``; a depthwise one has no ``i`` and ties in to out."""
     weight = call.axes("weight")
     batch, channels, positions = _split_image(call)
     groups = int(call.get("groups", 1))

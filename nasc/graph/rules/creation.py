@@ -22,19 +22,7 @@ def arange(call: Call) -> Axes:
     return [axis]
 
 
-@rule(
-    *[
-        "linspace",
-        "scalar_tensor",
-        "eye",
-        "tril_indices",
-        "triu_indices",
-        "meshgrid",
-        "hann_window",
-        "tensor",
-        "lift_fresh_constant",
-    ],
-)
+@rule("linspace", "scalar_tensor", "eye", "tril_indices", "triu_indices", "meshgrid", "hann_window", "tensor")
 def constant(call: Call) -> Axes | list[Axes]:
     """Entries that depend on their position."""
     axes: Axes | list[Axes] = call.walk.fresh(call.value, POSITION)

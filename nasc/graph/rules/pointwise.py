@@ -3,69 +3,19 @@
 from nasc.graph.rules._base import Call, rule
 from nasc.graph.unify import Axes
 
+_ENTRY_BY_ENTRY = """
+    add sub mul div true_divide subtract multiply divide rsub pow lerp maximum minimum where masked_fill
+    __and__ __or__ __xor__ logical_not copy bernoulli rrelu elu selu celu gelu silu mish leaky_relu relu relu6 hardtanh
+    hardswish hardsigmoid hardshrink softplus softsign sigmoid tanh log_sigmoid threshold logit clamp clip square
+    nan_to_num positive type_as zeros_like ones_like full_like empty_like rand_like randn_like fill zero special_expit
+"""
+_SAME_VALUE = """
+    dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout clone contiguous to _to_copy detach alias
+    float half double lift_fresh lift_fresh_copy detach_copy alias_copy resolve_conj resolve_neg identity
+"""
 
-@rule(
-    *[
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "true_divide",
-        "subtract",
-        "multiply",
-        "divide",
-        "rsub",
-        "pow",
-        "lerp",
-        "maximum",
-        "minimum",
-        "where",
-        "masked_fill",
-        "__and__",
-        "__or__",
-        "__xor__",
-        "logical_not",
-        "copy",
-        "bernoulli",
-        "rrelu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "leaky_relu",
-        "relu",
-        "relu6",
-        "hardtanh",
-        "hardswish",
-        "hardsigmoid",
-        "hardshrink",
-        "softplus",
-        "softsign",
-        "sigmoid",
-        "tanh",
-        "log_sigmoid",
-        "threshold",
-        "logit",
-        "clamp",
-        "clip",
-        "square",
-        "nan_to_num",
-        "positive",
-        "type_as",
-        "zeros_like",
-        "ones_like",
-        "full_like",
-        "empty_like",
-        "rand_like",
-        "randn_like",
-        "fill",
-        "zero",
-        "special_expit",
-        "fake_quantize_per_tensor_affine",
-    ]
-)
+
+@rule(*_ENTRY_BY_ENTRY.split())
 def pointwise(call: Call) -> Axes | list[Axes]:
     """Tie all inputs entry by entry."""
     axes = call.broadcast(call.tensors(), call.shape)
@@ -74,31 +24,7 @@ def pointwise(call: Call) -> Axes | list[Axes]:
     return axes
 
 
-@rule(
-    *[
-        "dropout",
-        "feature_dropout",
-        "alpha_dropout",
-        "feature_alpha_dropout",
-        "native_dropout",
-        "clone",
-        "contiguous",
-        "to",
-        "_to_copy",
-        "detach",
-        "alias",
-        "float",
-        "half",
-        "double",
-        "lift_fresh",
-        "lift_fresh_copy",
-        "detach_copy",
-        "alias_copy",
-        "resolve_conj",
-        "resolve_neg",
-        "identity",
-    ]
-)
+@rule(*_SAME_VALUE.split())
 def identity(call: Call) -> Axes | list[Axes]:
     """The same entries; the axes stay the very same, so that a view of a parameter is known as one."""
     name = "input" if "input" in call.arguments else "self"

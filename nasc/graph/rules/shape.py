@@ -25,20 +25,10 @@ _CUT = "is cut at a place that does not divide evenly"
 # -- reading the same entries with other axes ---------------------------------------------------------
 
 
-@rule(
-    *[
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "flatten",
-        "unflatten",
-        "view_as",
-        "reshape_as",
-        "_reshape_alias",
-        "view_copy",
-        "_reshape_copy",
-    ]
-)
+_RESHAPES = "view reshape _unsafe_view flatten unflatten view_as reshape_as _reshape_alias view_copy _reshape_copy"
+
+
+@rule(*_RESHAPES.split())
 def reshape(call: Call) -> Axes:
     """Factors are distributed anew over the axes wanted."""
     axes = call.axes("self")

@@ -1,8 +1,9 @@
 """Plain l1 on the masks (arXiv 2306.05785, eq. 3): loss + lambda * sum of all a, a >= 0 by projection.
 
-The paper shows what goes wrong: a norm layer or a grown weight undoes a shrunk mask, so masks fall together and few reach
-zero. To compare it at a target it gets what our own method gets: a schedule, a lambda that follows the true price, and
-in the end the largest masks that fit. The sum is divided by the number of entries, so that lambda has the scale of a loss.
+The paper shows what goes wrong: a norm layer or a grown weight undoes a shrunk mask, so masks fall together and few
+reach zero. To compare it at a target it gets what our own method gets: a schedule, a lambda that follows the true
+price, and in the end the largest masks that fit. The sum is divided by the number of entries, so that lambda has the
+scale of a loss.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from nasc.graph.selection import Selection
 from nasc.methods._masks import MaskedModel, Masks, keep_one
 from nasc.methods._price import Price
 from nasc.methods._schedules import Ramp
-from nasc.methods._widths import bisect_sizes, floor_sizes, keep_strongest
+from nasc.methods._widths import bisect_sizes, floor_sizes, keep_strongest, require_reachable
 
 
 class PlainL1:
@@ -53,6 +54,8 @@ class PlainL1:
         self.masks = Masks(network, trainable=True)
         self.model: nn.Module = MaskedModel(network, self.masks.vectors)
         self.floor = floor_sizes(price, self.masks.layout.names, floor)
+        if limit is not None:
+            require_reachable(price, self.floor, limit)
         self.step_count = 0
         self._frozen = False
 

@@ -1,9 +1,9 @@
 """Channel pruning by weight norms (Li et al. 2017, "Pruning filters for efficient convnets"), to a price.
 
-An entry of a dim is worth the root mean square of all weights that write it. ``"uniform"`` keeps the same share of every
-dim, ``"global"`` ranks all entries together and keeps what lies above one threshold. Share or threshold is found by
-bisection on the true price. One-shot after a dense phase (``start == end``), or along a cubic ramp; then the rest of the
-run fine-tunes. Departures: norms of several writers of one dim are pooled; ``"global"`` ranks norms over the mean of
+An entry of a dim is worth the root mean square of all weights that write it. ``"uniform"`` keeps the same share of
+every dim, ``"global"`` ranks all entries together and keeps what lies above one threshold. Share or threshold is found
+by bisection on the true price. One-shot after a dense phase (``start == end``), or along a cubic ramp; then the rest of
+the run fine-tunes. Departures: norms of several writers of one dim are pooled; ``"global"`` ranks norms over the mean of
 their dim unless told otherwise, since raw norms empty whole layers.
 """
 

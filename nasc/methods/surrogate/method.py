@@ -41,8 +41,8 @@ class Surrogate:
     Args:
         network: From :func:`nasc.graph.trace`.
         table: A latency table, for a target in seconds.
-        target: ``"8ms"``, ``"-40%"``, ``"300MMAC"``, ``"2Mparam"``, ``"4MB"``. May be left out without a controller: the
-            price is then eq. 6 (seconds) where there is a table and eq. 5 (MACs) where there is none.
+        target: ``"8ms"``, ``"-40%"``, ``"300MMAC"``, ``"2Mparam"``, ``"4MB"``. May be left out without a controller:
+            the price is then eq. 6 (seconds) where there is a table and eq. 5 (MACs) where there is none.
         total_steps: Optimiser steps of the whole run, fine-tuning included.
         price: The price, ready made, with ``limit`` in its unit: in place of ``table`` and ``target``.
         limit: See ``price``.

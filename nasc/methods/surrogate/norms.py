@@ -30,12 +30,14 @@ def surrogate_size(mask: Tensor) -> Tensor:
         mask: Shape (d,), not all zero. Negative entries count by their sum, as in the paper; see
             :func:`surrogate_size_absolute` for masks that are not projected.
     """
-    return mask.numel() ** 0.5 * mask.sum() / mask.norm()
+    size: Tensor = mask.sum() / torch.linalg.vector_norm(mask) * mask.numel() ** 0.5
+    return size
 
 
 def surrogate_size_absolute(mask: Tensor) -> Tensor:
     """R with |a_j| in the sum: bounded below when masks may turn negative (no projection)."""
-    return mask.numel() ** 0.5 * mask.abs().sum() / mask.norm()
+    size: Tensor = mask.abs().sum() / torch.linalg.vector_norm(mask) * mask.numel() ** 0.5
+    return size
 
 
 def effective_size(mask: Tensor) -> Tensor:

@@ -65,5 +65,7 @@ def as_loss_term(flat: Tensor, relaxed: RelaxedPrice, weight: float) -> Tensor:
         relaxed: Its price, from :func:`relax`.
         weight: Lambda, in loss per unit of price.
     """
-    result: Tensor = _WithGradient.apply(flat, weight * relaxed.value, weight * relaxed.gradient)
+    result: Tensor = _WithGradient.apply(  # type: ignore[no-untyped-call]
+        flat, weight * relaxed.value, weight * relaxed.gradient
+    )
     return result

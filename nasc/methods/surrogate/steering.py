@@ -106,7 +106,7 @@ class Steering:
         layout = self.masks.layout
         # A survivor of importance zero must still rank above the removed.
         floor = torch.finfo(torch.float32).tiny
-        scores = layout.split((self._importance.cpu().clamp_min(floor) * self._wanted.cpu()))
+        scores = layout.split(self._importance.cpu().clamp_min(floor) * self._wanted.cpu())
         allocation = allocate(
             self.price,
             scores,

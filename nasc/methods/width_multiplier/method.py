@@ -1,8 +1,8 @@
 """The plainest rival: every dim times one factor, trained from scratch for the whole run (as MobileNets scale).
 
 The factor is the largest whose true price meets the limit, widths rounded to those the device makes good use of. The
-selection stands from the first step, so the pipeline can train the small model itself. A freshly initialised dense model
-stands for a freshly initialised small one: readers are scaled by sqrt(dense / kept), which gives their fan-in
+selection stands from the first step, so the pipeline can train the small model itself. A freshly initialised dense
+model stands for a freshly initialised small one: readers are scaled by sqrt(dense / kept), which gives their fan-in
 initialisation the variance of the small model's. With trained weights it is not from scratch: give it a fresh model.
 """
 
