@@ -16,7 +16,7 @@ PALETTE = ("#2f6fed", "#e8710a", "#12a37f", "#c2338a", "#8a63d2", "#b8860b", "#0
 SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "hexagon", "triangle-down", "x")
 NEUTRAL = "#8a8f98"  # dense models, guides
 DIMMED = 0.45  # opacity of dominated models
-_LATENCY, _STRENGTH = "predicted latency", "strength λ"
+_LATENCY, _STRENGTH = "latency", "strength λ"
 ROW_PX = 26  # height of one dim in the chart of widths
 
 
@@ -37,7 +37,7 @@ def choose_unit(latencies_s: Sequence[float]) -> Unit:
     largest = max(latencies_s, default=1e-3)
     if largest >= 1:
         return Unit("s", 1.0)
-    return Unit("ms", 1e-3) if largest >= 1e-3 else Unit("µs", 1e-6)
+    return Unit("ms", 1e-3) if largest >= 1e-3 else Unit("us", 1e-6)
 
 
 def draw_frontier(info: FrontierInfo) -> go.Figure:
@@ -152,7 +152,8 @@ def draw_curves(run: RunInfo, curves: Curves) -> go.Figure:
         suffix = f" ({unit.name})" if unit else " (%)" if title == "accuracy" else ""
         figure.update_yaxes(title=title + suffix, row=row, col=1)
         if title == _STRENGTH and _positive(series):
-            figure.update_yaxes(type="log", dtick=1, exponentformat="power", row=row, col=1)
+            figure.update_yaxes(type="log", dtick=1, row=row, col=1)
+    figure.update_yaxes(exponentformat="power")
     figure.update_xaxes(title=curves.unit, row=max(len(panels), 1), col=1)
     figure.update_layout(hovermode="x unified", showlegend=any(len(series) > 1 for _, series in panels))
     return _finish(figure, height=90 + 150 * max(len(panels), 1))

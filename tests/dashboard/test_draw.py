@@ -34,7 +34,7 @@ def test_a_frontier_has_a_trace_per_method_in_milliseconds_and_percent_with_erro
     assert figure.layout.annotations[0].text == "target 2.5 ms"
 
 
-@pytest.mark.parametrize(("largest_s", "unit"), [(2.0, "s"), (0.002, "ms"), (2e-5, "µs")])
+@pytest.mark.parametrize(("largest_s", "unit"), [(2.0, "s"), (0.002, "ms"), (2e-5, "us")])
 def test_axes_take_the_unit_that_suits(largest_s: float, unit: str) -> None:
     assert draw.choose_unit([largest_s, 1e-6]).name == unit
 
@@ -72,7 +72,7 @@ def test_curves_get_a_panel_each_for_loss_accuracy_latency_and_strength() -> Non
     assert [figure.layout[f"yaxis{i}"].title.text for i in ("", 2, 3, 4)] == [
         "loss",
         "accuracy (%)",
-        "predicted latency (ms)",
+        "latency (ms)",
         "strength λ",
     ]
     assert figure.layout.yaxis4.type == "log"

@@ -27,7 +27,7 @@ def load_example(name: str) -> ModuleType:
 def test_a_hand_written_loop_ends_with_a_small_model_at_half_the_latency(tmp_path: Path) -> None:
     example = load_example("own_loop")
     images = (torch.zeros(1, 1, 8, 8),)
-    dense = trace(example.build(), images)
+    dense = trace(example.Net(), images)
     profile(get_device("simulated"), [dense], progress=False)
     accuracy = example.main(device="simulated", epochs=6, out=tmp_path)
 
