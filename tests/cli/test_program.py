@@ -45,9 +45,7 @@ def test_every_verb_has_help_with_an_example_and_the_json_option(verb: str) -> N
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_answers_help_under_its_own_name(
-    verb: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_every_verb_answers_help_under_its_own_name(verb: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run([verb, "--help"]) == 0
     assert f"Usage: nasc {verb}" in capfd.readouterr().out
 
