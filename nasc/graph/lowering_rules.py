@@ -344,7 +344,7 @@ def unary(lowering: Lowering, node: Node, op: str, **extra: Any) -> Value:
 
 _ARITHMETIC = {
     f"{name}.{overload}": op
-    for name, op in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("div", "div"))
+    for name, op in (("add", "add"), ("sub", "sub"), ("rsub", "sub"), ("mul", "mul"), ("div", "div"))
     for overload in ("Tensor", "Scalar")
 } | {"maximum.default": "maximum", "minimum.default": "minimum"}
 
@@ -353,6 +353,8 @@ _ARITHMETIC = {
 def _binary(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     op = _ARITHMETIC[operator_name(node)]
     operands: list[Any] = list(node.args[:2])
+    if operator_name(node).startswith("rsub"):
+        operands.reverse()
     if node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
         return lowering.unsupported(node)
     rank = len(lowering.shape(node))

@@ -11,6 +11,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from nasc.exporters.litert.emitters import Array
+from nasc.graph.lowering_layout import Columns
 from nasc.graph.network import Kernel, Network
 
 Wide = NDArray[np.float64]
@@ -44,6 +45,8 @@ class Constants:
         if kernel.weights.weight is None and kernel.weights.norm is None and "weight" not in kernel.extra:
             return {}
         weight, bias = self._weight_and_bias(kernel)
+        if "columns" in kernel.extra:
+            weight = in_device_order(weight, kernel.extra["columns"])
         return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
 
     def _weight_and_bias(self, kernel: Kernel) -> tuple[Wide, Wide]:
@@ -82,6 +85,12 @@ class Constants:
         options = map_arg(node.kwargs, self._evaluate)
         with torch.no_grad():
             return node.target(*arguments, **options)  # type: ignore[operator]
+
+
+def in_device_order(weight: Wide, columns: Columns) -> Wide:
+    """The columns of a linear weight of shape (out, in), reordered to meet a flatten that kept the device's order."""
+    apart = weight.reshape(len(weight), *columns.shape)
+    return apart.transpose(0, *(axis + 1 for axis in columns.order)).reshape(weight.shape)
 
 
 def average_divisors(kernel: Kernel) -> Array | None:

@@ -119,9 +119,6 @@ def _depthwise(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) ->
 def _linear(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     weight = it.constants["weight"]
     weight = weight.reshape(weight.shape[0], -1)  # a 1x1 convolution on one position is a linear layer
-    columns = it.extra.get("columns")  # the (C, H, W) that a flatten in (H, W, C) order laid out
-    if columns is not None:
-        weight = weight.reshape(-1, *columns).transpose(0, 2, 3, 1).reshape(weight.shape)
     return builder.operator(
         "FULLY_CONNECTED",
         [inputs[0], builder.constant(weight), builder.constant(it.constants["bias"])],

@@ -1,0 +1,30 @@
+import pytest
+
+from nasc.cost import Table, cost, price_latency
+from nasc.graph import Network
+
+
+def test_the_total_is_the_sum_over_the_kernels_and_the_cost(mixed: Network, full_table: Table) -> None:
+    price = price_latency(mixed, {}, full_table)
+    assert price.total_s == pytest.approx(cost(mixed, {}, "seconds", full_table))
+    assert price.total_s == sum(kernel.seconds for kernel in price.kernels)
+    assert price.uncovered == ()
+    assert price.uncovered_share == 0.0
+    assert [kernel.name for kernel in price.kernels] == [k.name for k in mixed.kernels if k.kind != "free"]
+
+
+def test_what_no_row_covers_is_listed_with_its_share_of_the_work(mixed: Network, product_table: Table) -> None:
+    price = price_latency(mixed, {}, product_table)
+    assert "add" in price.uncovered
+    assert {kernel.kind for kernel in price.kernels} <= set(product_table.kinds)
+    assert 0.0 < price.uncovered_share < 0.2
+
+
+def test_a_table_without_any_row_covers_nothing(mixed: Network, product_table: Table) -> None:
+    price = price_latency(mixed, {}, type(product_table)(kinds=()))
+    assert (price.total_s, price.kernels, price.uncovered_share) == (0.0, (), 1.0)
+
+
+def test_smaller_sizes_cost_less(mixed: Network, full_table: Table) -> None:
+    halves = {name: dim.size // 2 for name, dim in mixed.maskable.items()}
+    assert price_latency(mixed, halves, full_table).total_s < price_latency(mixed, {}, full_table).total_s
