@@ -41,7 +41,9 @@ def resolve(walked: Walked) -> Resolved:
     return Resolved(
         dims=namer.dims(),
         parameters=parameters,
-        tensors={node.name: namer.value(axes) for node, axes in walk.axes.items() if axes is not None},
+        tensors={
+            node.name: namer.value(axes, node.meta.get("val")) for node, axes in walk.axes.items() if axes is not None
+        },
         contractions=tuple(Contraction(name, axis) for name, axis in walk.contractions),
         rewrites={node.name: namer.rewrite(draft) for node, draft in walk.rewrites.items()},
         running_variances=tuple(walk.running_variances),
@@ -103,11 +105,13 @@ class _Namer:
                 terms.append(Sum(tuple(self.axis(part) for part in variable.summands)))
         return Axis(tuple(terms))
 
-    def value(self, axes: Any) -> Any:
-        """The axes of a tensor, or of every tensor of a list."""
-        return tuple(
-            None if item is None else self.axis(item) if _is_factors(item) else self.value(item) for item in axes
-        )
+    def value(self, axes: Any, like: Any) -> Any:
+        """The axes of a value: of a tensor, or of every tensor of a list."""
+        if axes is None:
+            return None
+        if isinstance(like, (list, tuple)):
+            return tuple(self.value(item, inner) for item, inner in zip(axes, like, strict=True))
+        return tuple(self.axis(axis) for axis in axes)
 
     def rewrite(self, draft: Any) -> Rewrite:
         """A rewrite whose sizes are axes over dims."""
@@ -123,7 +127,3 @@ class _Namer:
         if isinstance(value, (list, tuple)) and not isinstance(value, fx.Node):
             return tuple(self._sizes(item) for item in value)
         return value
-
-
-def _is_factors(item: Any) -> bool:
-    return all(isinstance(inner, Variable) for inner in item)

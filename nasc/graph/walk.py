@@ -87,7 +87,7 @@ def _enter(walked: Walked, node: fx.Node, spec: Any) -> Any:
         if axes and walked.walk.batch_variable is not None and value.shape[0] == walked.walk.batch:
             axes[0] = [walked.walk.batch_variable]
         for axis in axes:
-            write(axis, Writer(0, node.name))
+            write(axis, Writer(0, f"input:{node.name}"))
         return axes
     if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER):
         name = str(spec.target)

@@ -91,7 +91,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The input, gated."""
         gate = self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True))))
-        return x * F.hardsigmoid(gate)  # type: ignore[no-any-return]
+        return x * F.hardsigmoid(gate)
 
 
 class InvertedResidual(nn.Module):
@@ -110,7 +110,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same positions divided by the stride."""
-        out = F.hardswish(self.bn1(self.expand(x)))
+        out: Tensor = F.hardswish(self.bn1(self.expand(x)))
         out = self.excite(F.hardswish(self.bn2(self.depthwise(out))))
         out = self.bn3(self.project(out))
         return x + out if self.residual else out
@@ -368,6 +368,43 @@ class TiedLanguageModel(nn.Module):
         return self.head(self.norm(x))  # type: ignore[no-any-return]
 
 
+class CrossAttention(nn.Module):
+    """Learned queries attend to tokens through torch's own multi-head attention and its packed weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1, 3, 16))
+        self.tokens = nn.Linear(8, 16)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.up = nn.Linear(16, 22)
+        self.head = nn.Linear(22 * 3, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 10)."""
+        tokens = self.tokens(x)
+        queries = self.queries.expand(x.size(0), -1, -1)
+        mixed, _ = self.attention(queries, tokens, tokens, need_weights=False)
+        return self.head(F.relu(self.up(mixed)).flatten(1))  # type: ignore[no-any-return]
+
+
+class StandardisedWeights(nn.Module):
+    """Convolutions whose weights are computed: weight norm, and a scale per channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 12, 3, padding=1))
+        self.conv = nn.Conv2d(12, 18, 3, padding=1)
+        self.scale = nn.Parameter(torch.rand(18, 1, 1, 1))
+        self.last = nn.Conv2d(18, 14, 1)
+        self.head = nn.Linear(14, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 10)."""
+        x = F.relu(self.stem(x))
+        x = F.relu(F.conv2d(x, self.conv.weight * self.scale, self.conv.bias, padding=1))
+        return self.head(F.relu(self.last(x)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
 class Recurrent(nn.Module):
     """An LSTM of two layers over rows."""
 
@@ -420,6 +457,8 @@ ARCHITECTURES: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], tuple[An
         "group normed": (GroupNormed, _image),
         "patch transformer": (PatchTransformer, _image),
         "tied language model": (TiedLanguageModel, lambda: (torch.randint(0, 31, (2, 7)),)),
+        "cross attention": (CrossAttention, lambda: (torch.randn(2, 5, 8),)),
+        "standardised weights": (StandardisedWeights, _image),
         "recurrent": (Recurrent, lambda: (torch.randn(2, 6, 8),)),
         "two inputs": (TwoInputs, lambda: (torch.randn(2, 3, 8, 8), torch.randn(2, 5))),
     }

@@ -3,7 +3,7 @@
 import torch
 
 from nasc.graph.rules._base import POSITION, Call, NoRule, rule
-from nasc.graph.unify import Axes, number, size, unify
+from nasc.graph.unify import Axes, Factors, has_batch, number, size, unify
 
 PICKED = "is indexed by number"
 TABLE = "is indexed by a table"
@@ -27,6 +27,7 @@ def index(call: Call) -> Axes:
     if any(tables[place].meta["val"].dtype in (torch.bool, torch.uint8) for place in places):
         raise NoRule("indexing by a mask")
     for place in places:
+        _tie_sample_numbers(axes[place], call.axes_of(tables[place]))
         call.freeze([axes[place]], TABLE)
         call.freeze(call.axes_of(tables[place]), POSITION)
     shape = torch.broadcast_shapes(*[tuple(tables[place].meta["val"].shape) for place in places])
@@ -35,6 +36,13 @@ def index(call: Call) -> Axes:
     adjacent = places == list(range(places[0], places[-1] + 1))
     lead = places[0] if adjacent else 0
     return [*rest[:lead], *picked, *rest[lead:]]
+
+
+def _tie_sample_numbers(axis: Factors, table: Axes) -> None:
+    """A table as long as the batch that picks samples numbers them, ``x[arange(batch), k]``: it follows the batch."""
+    for numbers in table:
+        if has_batch(axis) and size(numbers) == size(axis):
+            unify(axis, numbers)
 
 
 @rule("index_select")
