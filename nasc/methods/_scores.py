@@ -34,9 +34,52 @@ def writer_norms(network: Network) -> dict[str, Tensor]:
     }
 
 
+def reader_energies(network: Network, alive: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The squared weight that reads each entry, over the mean of its dim's living entries, averaged over the readers.
+
+    Together with its mask this is what an entry is in any gauge: ``(a_j, W_j) -> (c a_j, W_j / c)`` leaves the network and
+    ``a_j |W_j|`` as they are. Readers of one dim may differ in scale, hence the mean of ratios.
+
+    Args:
+        network: The traced model; its weights as they stand.
+        alive: Who takes part in the means, shape (dim size,) by maskable dim name, above zero where alive.
+
+    Returns:
+        Shape (dim size,) by dim name, entries that are not alive included; ones for a dim that nothing reads.
+    """
+    parameters = dict(network.model.named_parameters(remove_duplicate=False))
+    totals = {name: torch.zeros_like(mask) for name, mask in alive.items()}
+    readers = dict.fromkeys(alive, 0)
+    for contraction in network.contractions:
+        axis = network.parameters[contraction.parameter][contraction.axis]
+        names = {dim.name for dim in axis.dims()} & set(alive)
+        if not names or contraction.parameter not in parameters:
+            continue
+        weight = parameters[contraction.parameter].detach().float().cpu()
+        along = weight.movedim(contraction.axis, 0).flatten(1).square().sum(1)
+        for name in names:
+            energy = _sum_by_entry(along, axis, name, alive[name].numel())
+            living = (alive[name] > 0).to(energy)
+            totals[name] += energy / ((energy * living).sum() / living.sum()).clamp_min(torch.finfo(energy.dtype).tiny)
+            readers[name] += 1
+    return {name: total / readers[name] if readers[name] else torch.ones_like(total) for name, total in totals.items()}
+
+
 def relative(scores: dict[str, Tensor]) -> dict[str, Tensor]:
     """Scores over the mean of their dim: layers of different scale can then be ranked together."""
     return {name: vector / vector.mean().clamp_min(1e-30) for name, vector in scores.items()}
+
+
+def _sum_by_entry(along: Tensor, axis: Axis, name: str, size: int) -> Tensor:
+    """A vector over an axis, summed for every entry of one of its dims: the transpose of :meth:`Axis.expand`.
+
+    An axis is a product of dims and concatenations, each linear in its mask, so the gradient of ``<along, expand(mask)>``
+    at ones is that sum.
+    """
+    ones = torch.ones(size, requires_grad=True)
+    with torch.enable_grad():
+        (result,) = torch.autograd.grad((axis.expand({name: ones}) * along).sum(), ones)
+    return result
 
 
 def _plain_dims(axis: Axis) -> set[str]:

@@ -13,7 +13,7 @@ from nasc.graph import trace
 from nasc.graph.network import Network
 from nasc.methods import METHODS, Magnitude, Method, PlainL1, WidthMultiplier, build, price_for_target
 from nasc.methods._price import Price
-from nasc.methods._scores import writer_norms
+from nasc.methods._scores import reader_energies, writer_norms
 
 Batch = tuple[Tensor, Tensor]
 
@@ -82,6 +82,25 @@ def test_writer_norms_pool_all_writers_of_a_stream_and_leave_out_readers(residua
     squares = model.stem[0].weight.square().flatten(1).sum(1) + model.second[0].weight.square().flatten(1).sum(1)
     count = model.stem[0].weight[0].numel() + model.second[0].weight[0].numel()
     torch.testing.assert_close(norms[stream], (squares / count).sqrt().detach())
+
+
+def test_reader_energies_are_ratios_to_the_mean_of_the_living(residual: Network) -> None:
+    alive = {name: torch.ones(dim.size) for name, dim in residual.maskable.items()}
+    stream = next(name for name in alive if name.startswith("stem"))
+    alive[stream][3] = 0
+    expected = []
+    for reader in (residual.model.first[0], residual.model.down[0]):
+        energy = reader.weight.detach().square().sum((0, 2, 3))
+        expected.append(energy / energy[alive[stream] > 0].mean())
+    torch.testing.assert_close(reader_energies(residual, alive)[stream], torch.stack(expected).mean(0))
+
+
+def test_reader_energies_see_through_flattened_positions() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2))
+    network = trace(model, (torch.randn(2, 1, 4, 4),))
+    (name,) = network.maskable
+    energy = model[3].weight.detach().reshape(2, 3, 4).square().sum((0, 2))
+    torch.testing.assert_close(reader_energies(network, {name: torch.ones(3)})[name], energy / energy.mean())
 
 
 def test_uniform_magnitude_keeps_the_same_share_of_every_dim(residual: Network, batch: Batch) -> None:

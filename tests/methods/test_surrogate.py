@@ -221,11 +221,11 @@ def test_one_run_ends_at_the_target_with_masks_fixed_and_time_left(
     residual: Network, batch: Batch, target: str, fade: float
 ) -> None:
     search = Surrogate(residual, target=target, total_steps=100, interval=4, fade=fade)
-    run(search, batch, 51)
+    run(search, batch, 61)
     assert search.frozen
     total, limit = search.price.total(search.select().sizes), search.limit
     assert limit is not None
-    assert 0.9 * limit <= total <= limit
+    assert 0.85 * limit <= total <= limit
     assert set(search.masks.flat.detach().tolist()) == {0.0, 1.0}
     assert search.strength > 0
     before = search.masks.flat.detach().clone()
@@ -248,7 +248,7 @@ def test_the_dense_phase_is_plain_training_bit_for_bit(residual: Network, batch:
     plain = Surrogate(
         trace(copy.deepcopy(residual.model), residual.example_inputs), controller=None, strength=0.0, total_steps=100
     )
-    search = Surrogate(residual, target="-50%", total_steps=100, start=0.3, end=0.5)
+    search = Surrogate(residual, target="-50%", total_steps=100, start=0.3)
     assert run(plain, batch, 30) == pytest.approx(run(search, batch, 30), abs=0)
     assert torch.equal(search.masks.flat.detach(), search.masks.layout.ones())
 
@@ -277,20 +277,26 @@ def test_same_seed_same_selection(residual: Network, batch: Batch) -> None:
     assert kept[0] == kept[1]
 
 
-def test_entries_that_carry_nothing_go_first(residual: Network, batch: Batch) -> None:
-    """Channels whose writers are zero cannot matter to the loss."""
+def test_entries_that_nothing_reads_go_first(residual: Network, batch: Batch) -> None:
     dead = torch.tensor([1, 5, 8, 20])
     with torch.no_grad():
-        residual.model.first[1].weight[dead] = 0
-        residual.model.first[1].bias[dead] = 0
+        residual.model.second[0].weight[:, dead] = 0
     search = Surrogate(residual, target="-12%", total_steps=100, interval=4)
-    for parameter in residual.model.parameters():
-        parameter.requires_grad_(False)
-    for _ in range(60):
-        nn.functional.cross_entropy(search.model(batch[0]), batch[1]).backward()
-        search.step()
+    run(search, batch, 60, rate=1e-9)
     name = next(key for key in search.select().kept if key.startswith("first"))
     assert not set(dead.tolist()) & set(search.select().kept[name].tolist())
+
+
+def test_rescaling_masks_against_their_readers_does_not_change_the_scores(residual: Network, batch: Batch) -> None:
+    """In another gauge of (a, W) the network is the same, and so is every decision."""
+    search = Surrogate(residual, target="-50%", total_steps=1000)
+    run(search, batch, 3, rate=1e-9)
+    before = search.scores()
+    with torch.no_grad():
+        residual.model.head.weight.mul_(7)
+    after = search.scores()
+    for name, vector in before.items():
+        torch.testing.assert_close(after[name], vector)
 
 
 @pytest.mark.parametrize(

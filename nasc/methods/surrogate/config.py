@@ -32,9 +32,11 @@ class SurrogateConfig:
         start: Fraction of the run trained dense; only with the controller, like all below.
         end: Fraction at which the masks are fixed and fine-tuning begins.
         interval: Steps between decisions.
-        memory: Weight of the past in the running mean of importance, per step.
+        memory: Weight of the past in the running mean of sensitivity, per step.
+        sensitivity: How much the measured sensitivity of the loss to a dim counts against its price, in [0, 1]: at 0 all
+            dims give up their weakest entries alike, at 1 the measurement alone decides.
         crowding: How much more the entries of a thinned dim weigh, see :func:`nasc.methods._widths.allocate`.
-        fade: Fraction of the run over which a mask that is to go falls to zero; 0 for at once.
+        fade: Fraction of the run over which a mask that is to go falls to zero, also after ``end``; 0 for at once.
         floor: Smallest share of a dim that may stay.
         on_steps: Only widths the device makes good use of.
     """
@@ -54,12 +56,13 @@ class SurrogateConfig:
     absorbing: bool = False
     freeze_at_target: bool = False
 
-    start: float = 0.1
-    end: float = 0.4
+    start: float = 0.2
+    end: float = 0.5
     interval: int = 8
     memory: float = 0.98
+    sensitivity: float = 0.5
     crowding: float = 2.0
-    fade: float = 0.0
+    fade: float = 0.1
     floor: float = 0.1
     on_steps: bool = True
 
@@ -69,7 +72,7 @@ class SurrogateConfig:
         _one_of("optimizer", self.optimizer, ("sgd", "adam"))
         for name in ("strength", "threshold", "crowding"):
             _within(name, getattr(self, name), 0.0, float("inf"))
-        for name in ("warm_up", "start", "end", "memory", "fade", "floor", "momentum"):
+        for name in ("warm_up", "start", "end", "memory", "sensitivity", "fade", "floor", "momentum"):
             _within(name, getattr(self, name), 0.0, 1.0)
         if self.controller == "steered" and self.strength:
             raise UsageError(
@@ -79,7 +82,7 @@ class SurrogateConfig:
         if self.start > self.end or self.end + self.fade > 1:
             raise UsageError(
                 f"expected start <= end and end + fade <= 1; got start {self.start}, end {self.end}, fade {self.fade}",
-                "leave the last part of the run for fine-tuning, e.g. start=0.1, end=0.4",
+                "leave the last part of the run for fine-tuning, e.g. start=0.2, end=0.5, fade=0.1",
             )
 
 

@@ -1,19 +1,21 @@
 """The controller: one run that ends at the target, no sweep over lambda.
 
-The paper's masks, price, projection and exact zeros stay. What changes, and why (figures: benchmarks/surrogate_dynamics.py):
+The paper's masks, l1/l2 price, projection and exact zeros stay. What changes, and why (benchmarks/surrogate_dynamics.py):
 
-1. **The task's pull on a mask is measured, not taken from its gradient.** A mask and its readers' weights can be rescaled
-   against each other, so ``a_j dL/da_j = <W_j, dL/dW_j>``, which is zero wherever the weights are at rest: the raw gradient
-   says nothing about what an entry is worth, and raw descent moves all masks alike. What the loss would lose with the
-   entry is estimated by the running mean of ``(a_j dL/da_j)^2`` over batches (Molchanov et al. 2019, first-order Taylor),
-   which no rescaling changes.
-2. **Lambda is solved for, not integrated.** At every decision the goal (on the true price, along a cubic ramp) is met by a
-   greedy knapsack over the entries: least importance per saved price goes first. The multiplier of that knapsack *is*
-   lambda, so nothing can wind up, and the price is the recounted one, so nothing can be met by small non-zero masks.
-3. **Masks of entries that must go fall in equal steps and are clipped at zero**; the others return to one. At the end of
-   the ramp all masks are 0 or 1, the selection is final, and the rest of the run is fine-tuning.
-4. **Widths land on the device's steps**: a dim only moves between widths that the price itself shows to be the ends of
-   steps.
+1. **R is taken of a_j |W_j|, not of a_j.** A mask and the weights that read it can be rescaled against each other without
+   changing the network, so ``a`` alone says nothing, and at the paper's start a = 1 the gradient of R is zero. The norm of
+   an entry's readers times its mask is the same in every such gauge. There R has a gradient from the first step on: within
+   a dim it pushes down the entries that are read least, in that order.
+2. **Between dims the price decides against a measured sensitivity.** The raw gradient of the loss by a mask cannot:
+   ``a_j dL/da_j = <W_j, dL/dW_j>``, which is zero wherever the weights are at rest. Its running mean square over batches
+   (first-order Taylor, Molchanov et al. 2019) is not zero, and rescaling does not change it; averaged over a dim it says
+   what the loss would lose per entry. The slopes of the price are those at the surrogate sizes, eq. 6.
+3. **Lambda is solved for, not integrated.** At every decision the goal (on the true price, along a cubic ramp) is met by a
+   greedy knapsack: least score per saved price goes first. Its multiplier *is* lambda, so nothing winds up, and the price
+   is the recounted one, so nothing is met by small masks that are not zero.
+4. **Masks that must go fall in equal steps and are clipped at zero**; the others stay one. Then all masks are 0 or 1, the
+   selection is final, and the rest of the run is fine-tuning.
+5. **Widths land on the device's steps**: a dim only moves between widths that the price itself shows to be ends of steps.
 """
 
 from typing import Any
@@ -24,9 +26,13 @@ from torch import Tensor
 from nasc.methods._masks import Masks
 from nasc.methods._price import Price
 from nasc.methods._schedules import Ramp
+from nasc.methods._scores import reader_energies
 from nasc.methods._widths import allocate, efficient_widths, floor_sizes, keep_strongest, require_reachable
 from nasc.methods.surrogate.config import SurrogateConfig
+from nasc.methods.surrogate.norms import sizes_and_gradient
 from nasc.methods.surrogate.relaxed import relax
+
+_LEAST = 1e-6  # a dim that costs or matters nothing still counts by this share of the average
 
 
 class Steering:
@@ -57,12 +63,13 @@ class Steering:
         }
         self._fall = 1.0 / max(1.0, config.fade * total_steps)
         self._wanted = layout.ones()  # 1 for entries that stay, 0 for those that are to go
-        self._importance = torch.zeros_like(self._wanted)
+        self._sensitivity = torch.zeros(len(layout.names))  # running mean of sum (a_j dL/da_j)^2, by dim
+        self._relaxed = price.dense
         self._steps = 0
 
     def penalty(self) -> Tensor:
-        """``lambda * price / dense price`` for the record; the masks are moved by :meth:`step`, so it has no gradient."""
-        value = 0.0 if self.frozen else self.strength * self.relaxed_price() / self.price.dense
+        """``lambda * cost(R) / dense cost`` of the last decision. Masks are moved by :meth:`step`: it has no gradient."""
+        value = 0.0 if self.frozen else self.strength * self._relaxed / self.price.dense
         return torch.tensor(value, device=self.masks.flat.device)
 
     def relaxed_price(self) -> float:
@@ -89,6 +96,28 @@ class Steering:
             self.masks.assign(self._wanted.to(self.masks.flat))
             self.frozen = True
 
+    def scores(self) -> Tensor:
+        """What each entry is worth against the others, shape (entries,), those that have gone included.
+
+        The entry's share of its dim's energy, times the dim's price slope and sensitivity, weighed against each other.
+        """
+        layout = self.masks.layout
+        energy = layout.join(reader_energies(self.price.network, layout.split(self._wanted.cpu())))
+        alive = layout.total(self._wanted.to(layout.segments.device)).cpu()
+        slope = self._slopes(energy)
+        measured = _relative(self._sensitivity.cpu() / alive)
+        balance = self.config.sensitivity
+        weight = _relative(slope) ** (1 - balance) * measured**balance
+        return energy * weight[layout.segments.cpu()]
+
+    def _slopes(self, energy: Tensor) -> Tensor:
+        """Price per entry of each dim at the surrogate sizes (eq. 6), shape (dims,)."""
+        layout = self.masks.layout
+        masks = (energy.sqrt() * self._wanted.cpu()).to(layout.segments.device)
+        sizes, _ = sizes_and_gradient(layout, masks, self.config.form)
+        self._relaxed, slopes = self.price.slopes(dict(zip(layout.names, sizes.tolist(), strict=True)))
+        return torch.tensor([slopes.get(name, 0.0) for name in layout.names])
+
     def _undecided(self, fraction: float) -> bool:
         """Decisions end with the ramp: the first one at or after its end is the last."""
         return fraction < self.ramp.end or self.price.total(self._sizes()) > self.limit
@@ -97,16 +126,14 @@ class Steering:
         return self.masks.layout.counts(self._wanted.to(self.masks.flat.device))
 
     def _measure(self, gradient: Tensor) -> None:
-        taylor = (self.masks.flat.detach() * gradient).square()
+        taylor = self.masks.layout.total((self.masks.flat.detach() * gradient).square())
         keep = self.config.memory
-        self._importance = keep * self._importance.to(taylor) + (1 - keep) * taylor
+        self._sensitivity = keep * self._sensitivity.to(taylor) + (1 - keep) * taylor
 
     def _decide(self, goal: float) -> None:
         """Choose who is to go so that the true price of the others meets the goal; who has gone does not return."""
         layout = self.masks.layout
-        # A survivor of importance zero must still rank above the removed.
-        floor = torch.finfo(torch.float32).tiny
-        scores = layout.split(self._importance.cpu().clamp_min(floor) * self._wanted.cpu())
+        scores = layout.split(self.scores().clamp_min(torch.finfo(torch.float32).tiny) * self._wanted.cpu())
         allocation = allocate(
             self.price,
             scores,
@@ -123,16 +150,13 @@ class Steering:
         lower, upper = (masks - self._fall).clamp_min(0), (masks + self._fall).clamp_max(1)
         self.masks.assign(torch.where(wanted > 0, upper, lower))
 
-    def scores(self) -> Tensor:
-        """The running mean of the squared Taylor terms, shape (entries,)."""
-        return self._importance.detach()
-
     def state_dict(self) -> dict[str, Any]:
-        """Lambda, importance, who is to stay, the count of steps, and whether the masks are fixed."""
+        """Lambda, sensitivity, who is to stay, the count of steps, and whether the masks are fixed."""
         return {
             "strength": self.strength,
-            "importance": self._importance.clone(),
+            "sensitivity": self._sensitivity.clone(),
             "wanted": self._wanted.clone(),
+            "relaxed": self._relaxed,
             "steps": self._steps,
             "frozen": self.frozen,
         }
@@ -140,4 +164,11 @@ class Steering:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`."""
         self.strength, self.frozen, self._steps = float(state["strength"]), bool(state["frozen"]), int(state["steps"])
-        self._importance, self._wanted = state["importance"].clone(), state["wanted"].clone()
+        self._sensitivity, self._wanted = state["sensitivity"].clone(), state["wanted"].clone()
+        self._relaxed = float(state["relaxed"])
+
+
+def _relative(values: Tensor) -> Tensor:
+    """Values over their mean, none below a small share of it; ones where all are zero."""
+    mean = values.mean()
+    return (values / mean).clamp_min(_LEAST) if float(mean) > 0 else torch.ones_like(values)
