@@ -330,8 +330,7 @@ class _Run:
 
 def _move(subject: nn.Module | Method, device: torch.device) -> None:
     """Put a module, or a method with its masks where it knows how, on a device."""
-    mover = getattr(subject, "to", None)
-    if mover is not None:
-        mover(device)
-    elif isinstance(subject, Method):
+    if isinstance(subject, nn.Module) or hasattr(subject, "to"):
+        subject.to(device)
+    else:
         subject.model.to(device)

@@ -50,6 +50,9 @@ class Idle:
 
         return Selection()
 
+    def scores(self):
+        return {}
+
     def metrics(self):
         return {"steps": float(self.steps)}
 
