@@ -98,6 +98,8 @@ class Lowering:
         self._values: dict[Node, Value | tuple[Value, ...]] = {}
         self._shared: set[str] = set()  # device tensors with more than one reader
         self._names = KernelNames(program.graph)
+        self.concatenations: dict[tuple[str, ...], Value] = {}
+        """Earlier concatenations by what they joined: their device axis, then the names of the tensors."""
 
     # --- the walk -----------------------------------------------------------------------------------------------------
 
@@ -116,7 +118,13 @@ class Lowering:
         return Value(node, node.name, boundary_layout(len(self.shape(node))))
 
     def _visit(self, node: Node) -> None:
-        result = RULES.get(operator_name(node), Lowering.unsupported)(self, node)
+        before = len(self._kernels)
+        try:
+            result = RULES.get(operator_name(node), Lowering.unsupported)(self, node)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            # a use of the operator that its rule did not foresee: report it as unsupported rather than fail
+            del self._kernels[before:]
+            result = self.unsupported(node)
         self._bind(node, result)
         if not str(node.target).endswith(operator_name(node)) and isinstance(node.args[0], Node):
             self._values[node.args[0]] = result  # written in place: later readers of the argument see the result
@@ -297,7 +305,10 @@ class Lowering:
         result = self.emit(node, "unsupported", {"op": str(node.target)}, {}, inputs, ())
         outputs = node.meta.get("val")
         if isinstance(outputs, tuple | list):
-            return tuple(replace(result, tensor=f"{node.name}.{i}") for i in range(len(outputs)))
+            return tuple(
+                replace(result, tensor=f"{node.name}.{i}", layout=boundary_layout(len(output.shape)))
+                for i, output in enumerate(outputs)
+            )
         return replace(result, layout=boundary_layout(len(self.shape(node))))
 
 

@@ -126,10 +126,30 @@ def _cat(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
         return lowering.unsupported(node)
     layout = lowering.value(sources[0]).layout
     axis = int(dim) % len(layout)
+    place = layout.index(axis)
     values = [lowering.laid_out(lowering.value(source), layout) for source in sources]
+    joined = (str(place), *(value.tensor for value in values))
+    values = _with_joined_prefix(lowering, values, joined)
+    if len(values) == 1:
+        return lowering.alias(node, values[0])
     channels, positions = lowering.split(node, layout)
     attributes: Attributes = {"positions": positions, "parts": len(values)}
-    return lowering.emit(node, "concat", attributes, {"channels": channels}, values, layout, axis=layout.index(axis))
+    result = lowering.emit(node, "concat", attributes, {"channels": channels}, values, layout, axis=place)
+    lowering.concatenations[joined] = result
+    return result
+
+
+def _with_joined_prefix(lowering: Lowering, values: list[Value], joined: tuple[str, ...]) -> list[Value]:
+    """The longest run of first parts that an earlier concatenation joined already, as one part.
+
+    Dense blocks join everything before them again at every layer; the runtime's fast path takes few parts only.
+    """
+    for count in range(len(values), 1, -1):
+        earlier = lowering.concatenations.get(joined[: count + 1])
+        if earlier is not None:
+            lowering.share(earlier)
+            return [earlier, *values[count:]]
+    return values
 
 
 @rule("slice.Tensor")

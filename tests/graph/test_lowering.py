@@ -256,3 +256,15 @@ def test_the_batch_of_the_example_does_not_matter() -> None:
     model = nn.Sequential(conv(), nn.Flatten(), nn.Linear(384, 3))
     one, five = (trace(model, (torch.zeros(batch, 4, 8, 8),)).kernels for batch in (1, 5))
     assert [kernel.shape() for kernel in one] == [kernel.shape() for kernel in five]
+
+
+def test_a_dense_block_joins_what_was_joined_before_as_one_part() -> None:
+    def function(x: Tensor, a: nn.Module, b: nn.Module, c: nn.Module) -> Tensor:
+        parts = [torch.cat([x], 1), a(x)]
+        parts.append(b(torch.cat(parts, 1)))
+        return c(torch.cat(parts, 1))
+
+    kernels = lowered(function, a=conv(4, 2), b=conv(6, 3), c=conv(9, 2))
+    first, second = (kernel for kernel in kernels if kernel.kind == "concat")
+    assert second.inputs == (first.output, kernels[2].output)
+    assert second.shape().sizes == (("channels", 9),)
