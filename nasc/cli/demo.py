@@ -9,7 +9,7 @@ from nasc.cli._output import Reply, Verb
 from nasc.units import format_percent, format_seconds, parse_target
 
 MODEL, DATA = "digits-cnn", "digits"
-TARGETS = ("-30%", "-50%", "-65%")
+TARGETS = ("-40%", "-65%", "-85%")
 
 
 @click.command(cls=Verb)

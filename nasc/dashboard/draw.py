@@ -153,7 +153,8 @@ def draw_curves(run: RunInfo, curves: Curves) -> go.Figure:
         figure.update_yaxes(title=title + suffix, row=row, col=1)
         if title == _STRENGTH and _positive(series):
             figure.update_yaxes(type="log", dtick=1, row=row, col=1)
-    figure.update_yaxes(exponentformat="power")
+        if title == _STRENGTH:
+            figure.update_yaxes(tickformat=".0e", nticks=5, row=row, col=1)
     figure.update_xaxes(title=curves.unit, row=max(len(panels), 1), col=1)
     figure.update_layout(hovermode="x unified", showlegend=any(len(series) > 1 for _, series in panels))
     return _finish(figure, height=90 + 150 * max(len(panels), 1))
