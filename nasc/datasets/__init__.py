@@ -36,7 +36,8 @@ def load_dataset(spec: str, *, train_size: int | None = None, seed: int = 0) -> 
     ((1, 8, 8), 10, 360)
 
     Args:
-        spec: ``digits``, ``fashion-mnist:DIR``, ``cifar10:DIR``, ``imagefolder:DIR`` or ``path/to/file.py:function``.
+        spec: ``digits``, ``fashion-mnist:DIR``, ``cifar10:DIR``, ``imagefolder:DIR`` (or ``DIR@SIZE``: pictures
+            of that many pixels a side) or ``path/to/file.py:function``.
         train_size: How many training pictures to keep, class-balanced; all when not given. Validation and test
             pictures do not depend on the seed.
         seed: Which training pictures are kept.

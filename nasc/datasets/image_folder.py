@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 _HINT = "expected DIR/CLASS/*.png or DIR/train/CLASS/*.png with DIR/val/CLASS/*.png beside it (PNG or JPEG)"
+_SIZE = 32
 _LARGEST_BYTES = 4 * 2**30
 
 
-def load_image_folder(folder: Path, *, size: int = 32, train_size: int | None = None, seed: int = 0) -> ImageData:
-    """Pictures in class folders, resized and cropped to ``size`` x ``size``, in colour.
+def load_image_folder(folder: Path, *, train_size: int | None = None, seed: int = 0) -> ImageData:
+    """Pictures in class folders, cropped to their middle square and resized, in colour.
 
     Args:
-        folder: Of one of the two layouts above.
-        size: Side in pixels.
+        folder: Of one of the two layouts above; ``DIR@64`` gives pictures of 64x64, ``DIR`` of 32x32.
         train_size: How many training pictures to keep, class-balanced.
         seed: Which of them.
 
@@ -39,6 +39,7 @@ def load_image_folder(folder: Path, *, size: int = 32, train_size: int | None = 
         DataError: No class folders, fewer than two classes, an unreadable picture, or more pictures than memory holds.
         UsageError: pillow is not installed.
     """
+    folder, size = split_size(folder)
     existing_folder(folder, "picture", _HINT)
     _require_pillow()
     train, validation, test = _read_split(folder, size) if (folder / "train").is_dir() else _read_plain(folder, size)
@@ -52,6 +53,21 @@ def load_image_folder(folder: Path, *, size: int = 32, train_size: int | None = 
         train_size=train_size,
         seed=seed,
     )
+
+
+def split_size(folder: Path) -> tuple[Path, int]:
+    """The folder and the side of its pictures that ``DIR`` or ``DIR@SIZE`` stands for.
+
+    >>> split_size(Path("pets@64"))
+    (PosixPath('pets'), 64)
+
+    Args:
+        folder: As it was given; a folder that is there by this very name is taken by it.
+    """
+    name, separator, size = folder.name.rpartition("@")
+    if folder.exists() or not separator or not size.isdecimal() or int(size) < 1:
+        return folder, _SIZE
+    return folder.with_name(name), int(size)
 
 
 def class_names(folder: Path) -> list[str]:

@@ -5,17 +5,16 @@ both.
 """
 
 import json
-import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from nasc.errors import RunError, TrainingError
+from nasc.records import write_atomic
 
 _HEADER = "nasc"
 _TENSOR = "__tensor__"
@@ -24,45 +23,30 @@ OptimizerState = dict[str, dict[str, Tensor]]
 """Tensors by name of the slot (``"momentum_buffer"``, ``"exp_avg"``) and by name of the parameter."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Nested dictionaries and lists of numbers, strings and tensors, as they were saved (tuples come back as lists).
-
-    Args:
-        content: The state.
-    """
-
-    content: dict[str, Any]
-
-
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint, replacing the one before it at once.
 
     Args:
         path: The file.
-        checkpoint: Keys of dictionaries must be strings.
+        content: Nested dictionaries (with strings as keys), lists and tuples of numbers, strings and tensors.
 
     Raises:
         RunError: The file cannot be written.
+        TypeError: The content holds something else; the message says where.
     """
     tensors: dict[str, Tensor] = {}
-    header = json.dumps(_pack(checkpoint.content, "", tensors))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, temporary, metadata={_HEADER: header})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as failure:
-        temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"the checkpoint {path} cannot be written: {failure}", "free some space or give another folder"
-        ) from failure
+    header = json.dumps(_pack(content, "", tensors))
+    write_atomic(path, save(tensors, metadata={_HEADER: header}))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint.
 
     Args:
         path: The file.
+
+    Returns:
+        What was saved, with lists in place of tuples.
 
     Raises:
         RunError: The file is not a checkpoint of this program.
@@ -74,7 +58,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (OSError, SafetensorError, KeyError, ValueError) as failure:
         raise RunError(f"{path} is not a checkpoint: {failure}", "remove it to start over") from failure
     content: dict[str, Any] = _unpack(header, tensors)
-    return Checkpoint(content)
+    return content
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> OptimizerState:

@@ -1,10 +1,11 @@
 """What happened in a training run, an epoch a row."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from nasc.records import write_atomic
 
 
 @dataclass(frozen=True)
@@ -60,26 +61,16 @@ class History:
 
 
 def write_history(path: Path, rows: Iterable[EpochRow]) -> None:
-    """Write all rows to a JSON-lines file, atomically.
+    """Write all rows to a JSON-lines file, replacing it at once.
 
     Args:
         path: ``history.jsonl`` of the run's folder.
         rows: All of them.
+
+    Raises:
+        RunError: The file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows))
-    temporary.replace(path)
-
-
-def append_row(path: Path, row: EpochRow) -> None:
-    """Append one row to a JSON-lines file, in one write.
-
-    Args:
-        path: ``history.jsonl`` of the run's folder.
-        row: The epoch that just ended.
-    """
-    with path.open("a") as file:
-        file.write(json.dumps(asdict(row)) + "\n")
+    write_atomic(path, "".join(json.dumps(asdict(row)) + "\n" for row in rows).encode())
 
 
 def read_history(path: Path) -> tuple[EpochRow, ...]:

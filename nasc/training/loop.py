@@ -15,7 +15,6 @@ from nasc.datasets import ImageData
 from nasc.errors import TrainingError
 from nasc.methods._base import Method
 from nasc.training.checkpoint import (
-    Checkpoint,
     OptimizerState,
     load_checkpoint,
     load_optimizer_state,
@@ -23,7 +22,7 @@ from nasc.training.checkpoint import (
     save_checkpoint,
 )
 from nasc.training.evaluation import evaluate
-from nasc.training.history import EpochRow, History, append_row, write_history
+from nasc.training.history import EpochRow, History, write_history
 from nasc.training.interrupt import deferred_interrupt
 from nasc.training.lock import lock_run
 from nasc.training.precision import autocast, resolve, resolve_device, to_model_format
@@ -233,7 +232,7 @@ class _Run:
         self.rows.append(row)
         self.save()
         if self.folder is not None:
-            append_row(self.folder / HISTORY, row)
+            write_history(self.folder / HISTORY, self.rows)
         return row
 
     def check_finite(self, loss: float, rate: float) -> None:
@@ -287,7 +286,7 @@ class _Run:
             "optimizer": optimizer_state(self.optimizer, self.model),
             "method": None if self.method is None else self.method.state_dict(),
         }
-        save_checkpoint(self.folder / CHECKPOINT, Checkpoint(content))
+        save_checkpoint(self.folder / CHECKPOINT, content)
 
     def open(self, folder: Path, *, resume: bool) -> None:
         """Go to where the folder's checkpoint was made, or clear the folder for a new run."""
@@ -300,7 +299,7 @@ class _Run:
 
     def load(self, path: Path) -> None:
         """Go to where a checkpoint was made."""
-        content = load_checkpoint(path).content
+        content = load_checkpoint(path)
         self.check_identity(content["identity"], path)
         try:
             self.model.load_state_dict(content["model"])

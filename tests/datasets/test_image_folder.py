@@ -29,6 +29,16 @@ def test_classes_are_numbered_by_name_and_pictures_are_resized(tmp_path):
     np.testing.assert_allclose(pixel, np.array(COLOURS["red"]) / 255, atol=1e-5)
 
 
+def test_the_size_of_the_pictures_follows_the_folder(tmp_path):
+    write_classes(tmp_path / "pets", COLOURS, 5)
+    assert load_dataset(f"imagefolder:{tmp_path / 'pets'}@12").input_shape == (3, 12, 12)
+
+
+def test_a_folder_whose_name_has_the_sign_in_it_is_found(tmp_path):
+    write_classes(tmp_path / "pets@7", COLOURS, 5)
+    assert load_dataset(f"imagefolder:{tmp_path / 'pets@7'}").input_shape == (3, 32, 32)
+
+
 def test_split_folders_are_taken_as_their_names_say(tmp_path):
     for part, count in (("train", 5), ("val", 2), ("test", 3)):
         write_classes(tmp_path / part, COLOURS, count, suffix=".jpg")
