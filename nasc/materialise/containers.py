@@ -6,7 +6,7 @@ the names of the user's.
 """
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -41,16 +41,23 @@ class Held:
         return f"torch.zeros({shape}{dtype})"
 
 
+@dataclass(frozen=True)
+class _Tie:
+    """A member of the model itself that is another one, by that one's name."""
+
+    same: str
+
+
 @dataclass
 class _Group:
-    """A container to be: its children in order, each a group, a layer's constructor text, or a tensor."""
+    """A container to be: its children in order, each a group, a layer's constructor text, a tensor, or a tie."""
 
-    children: "dict[str, _Group | str | Held]" = field(default_factory=dict)
+    children: "dict[str, _Group | str | Held | _Tie]" = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
         """``"list"``, ``"dict"``, ``"block"``, or ``"odd"`` where a name is not a Python identifier."""
-        modules = not any(isinstance(child, Held) for child in self.children.values())
+        modules = bool(self.children) and not any(isinstance(child, Held) for child in self.children.values())
         if modules and list(self.children) == [str(index) for index in range(len(self.children))]:
             return "list"
         if modules and all(name.isdigit() for name in self.children):
@@ -62,25 +69,33 @@ class Containers:
     """The containers of a model to be written.
 
     Args:
-        held: Every tensor by dotted name, in the order of the user's model; tied ones once.
+        held: Every tensor by dotted name; tied ones once.
         layers: Constructor text by path, for every path whose tensors are exactly a ``torch.nn`` layer.
         ties: Further names of tensors, and paths of layers, that are the same object: name by name.
+        order: All names of the user's model in their order.
     """
 
-    def __init__(self, held: Mapping[str, Held], layers: Mapping[str, str], ties: Mapping[str, str]) -> None:
+    def __init__(
+        self, held: Mapping[str, Held], layers: Mapping[str, str], ties: Mapping[str, str], order: Iterable[str] = ()
+    ) -> None:
         self._held, self._layers, self._ties = held, layers, ties
         self._root = _Group()
-        for name, value in held.items():
-            path = name.rpartition(".")[0]
-            if path in layers:
-                self._place(path, layers[path])
-            elif value.is_parameter:
-                self._place(name, value)
-            elif path:
-                self._group(path)
-        for name in ties:
-            if "." in name and name.rpartition(".")[0] not in layers:
-                self._group(name.rpartition(".")[0])
+        for name in dict.fromkeys([*order, *held, *ties]):
+            self._settle(name)
+
+    def _settle(self, name: str) -> None:
+        """Give a name its place: in a layer, on its own, or as a tie."""
+        path = name.rpartition(".")[0]
+        if path in self._layers:
+            self._place(path, self._layers[path])
+        elif name in self._held and self._held[name].is_parameter:
+            self._place(name, self._held[name])
+        elif path in self._ties and "." not in path:
+            self._root.children.setdefault(path, _Tie(self._ties[path]))
+        elif path in self._ties:
+            self._group(path.rpartition(".")[0])
+        elif path and (name in self._held or name in self._ties):
+            self._group(path)
 
     def _group(self, path: str) -> _Group:
         group = self._root
@@ -108,7 +123,7 @@ class Containers:
 
     def access(self, name: str) -> str:
         """Python text for a parameter, buffer or layer by dotted name: ``self.layer1[0].conv1``."""
-        group: _Group | str | Held | None = self._root
+        group: _Group | str | Held | _Tie | None = self._root
         text = "self"
         at_root = True
         for part in name.split("."):
@@ -131,7 +146,9 @@ class Containers:
         """The body of ``__init__``, without indentation."""
         yield "super().__init__()"
         for name, child in self._root.children.items():
-            if self.base == "nn.ModuleDict":
+            if isinstance(child, _Tie):
+                yield self._tie_line(name, child.same)
+            elif self.base == "nn.ModuleDict":
                 yield from _assign(f'self["{name}"]', child)
             elif is_name(name):
                 yield from _assign(f"self.{name}", child)
@@ -152,14 +169,17 @@ class Containers:
 
     def _tie_lines(self) -> Iterator[str]:
         for name, same in self._ties.items():
-            path, _, last = name.rpartition(".")
-            owner = self.access(path) if path else "self"
-            if same not in self._held and not is_name(last):
-                yield f"{owner}.add_module({quoted(last)}, {self.access(same)})"
-            elif same not in self._held or self._held[same].is_parameter:
-                yield f"{owner}.{last} = {self.access(same)}"
-            else:
-                yield f"{owner}.register_buffer({quoted(last)}, {self.access(same)})"
+            if not isinstance(self._root.children.get(name), _Tie):
+                yield self._tie_line(name, same)
+
+    def _tie_line(self, name: str, same: str) -> str:
+        path, _, last = name.rpartition(".")
+        owner = self.access(path) if path else "self"
+        if same not in self._held and not is_name(last):
+            return f"{owner}.add_module({quoted(last)}, {self.access(same)})"
+        if same not in self._held or self._held[same].is_parameter:
+            return f"{owner}.{last} = {self.access(same)}"
+        return f"{owner}.register_buffer({quoted(last)}, {self.access(same)})"
 
     def _frozen_lines(self) -> Iterator[str]:
         for name, value in self._held.items():
@@ -178,11 +198,12 @@ def quoted(text: str) -> str:
     return f'"{plain[1:-1]}"' if plain.startswith("'") and '"' not in plain else plain
 
 
-def _assign(target: str, child: _Group | str | Held) -> Iterator[str]:
+def _assign(target: str, child: _Group | str | Held | _Tie) -> Iterator[str]:
     yield from f"{target} = {_text(child)}".split("\n")
 
 
-def _text(child: _Group | str | Held) -> str:
+def _text(child: _Group | str | Held | _Tie) -> str:
+    assert not isinstance(child, _Tie), "ties are written after what they tie to"
     if isinstance(child, str):
         return child
     if isinstance(child, Held):

@@ -33,6 +33,7 @@ class Forward:
     ) -> None:
         self._attribute, self._called, self._returned = attribute, called, returned
         self._nodes = [node for node in graph.nodes if node.op != "output"]
+        self._place = {node: place for place, node in enumerate(self._nodes)}
         self._used = self._reached()
         self._last_use = self._last_uses()
         self._names: dict[Node, str] = {}
@@ -127,7 +128,7 @@ class Forward:
 
     def _new_name(self, node: Node) -> str:
         """The name of the oldest variable that ends here, else the first short name that is free."""
-        place = self._nodes.index(node)
+        place = self._place[node]
         alive = {name for other, name in self._names.items() if self._last_use.get(other, -1) > place}
         ending = [
             name

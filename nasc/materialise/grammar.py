@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 from nasc.errors import ModelError
@@ -53,6 +54,9 @@ _METHODS = frozenset(
 )
 
 _ATEN = re.compile(r"torch(\.ops(\.aten(\.[A-Za-z_]\w*(\.[A-Za-z]\w*)?)?)?)?")
+_INTERNALS = frozenset(
+    name for kind in (nn.Module(), nn.ModuleList(), nn.ModuleDict(), torch.zeros(0)) for name in dir(kind)
+)
 _BUILTINS = frozenset({"getattr", "float"})
 _RESERVED = frozenset({"self", "torch", "nn", "F", "Block", "super", "Tensor", "Path", "load", "load_file", *_BUILTINS})
 _EXPRESSIONS = (
@@ -148,7 +152,12 @@ def _allowed_attribute(node: ast.Attribute) -> bool:
     root = text.split(".")[0]
     if root in ("torch", "nn", "F"):
         return _ATEN.fullmatch(text) is not None or text in _TORCH | _LAYERS
-    return text == "super().__init__" or not node.attr.startswith("_")
+    return text == "super().__init__" or _harmless(node.attr, own=_is_layer_access(node))
+
+
+def _harmless(name: str, *, own: bool) -> bool:
+    """No private attribute, but for what a user may have named ``self._conv``."""
+    return not name.startswith("_") or (own and not name.startswith("__") and name not in _INTERNALS)
 
 
 def _allowed_call(node: ast.Call) -> bool:
@@ -158,7 +167,7 @@ def _allowed_call(node: ast.Call) -> bool:
     if isinstance(called, ast.Name):
         if called.id == "getattr":
             name = node.args[1] if len(node.args) == 2 else None
-            return isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith("_")
+            return isinstance(name, ast.Constant) and isinstance(name.value, str) and _harmless(name.value, own=True)
         return called.id in ("Block", "float", "super")
     if text == "super().__init__":
         return not node.args and not node.keywords

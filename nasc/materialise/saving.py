@@ -24,7 +24,6 @@ from nasc.artifact import TensorSpec
 from nasc.errors import ModelError
 from nasc.materialise.generated import build, source_of
 from nasc.materialise.grammar import check_source
-from nasc.materialise.shrink import load_tensors
 from nasc.materialise.source import Source
 
 FORMAT = 1
@@ -100,9 +99,8 @@ def load_model(folder: str | Path) -> nn.Module:
     weights = _read(folder, _WEIGHTS, card)
     inputs = tuple(TensorSpec(spec.name, spec.shape, spec.dtype) for spec in card.inputs)
     try:
-        module = build(Source(text, card.class_name, inputs))
-        load_tensors(module, tensors_from_bytes(weights))
-    except (AttributeError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
+        module = build(Source(text, card.class_name, inputs), tensors_from_bytes(weights))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise ModelError(
             f"expected {_SOURCE} and {_WEIGHTS} in {folder} to fit; got {type(error).__name__}: {error}",
             "save the model again",

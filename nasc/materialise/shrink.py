@@ -1,7 +1,5 @@
 """From a traced network and a selection to the small model: slice, fold, write, load."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
@@ -35,9 +33,8 @@ def materialise(network: Network, selection: Selection) -> nn.Module:
         ModelError: The model contains an operator that is not part of PyTorch.
     """
     graph = slice_network(network, selection.kept)
-    small = build(_source(network, graph))
     constants = dict(graph.named_buffers())  # those without a name in the user's model
-    load_tensors(small, {**constants, **small_state(network, selection)})
+    small = build(_source(network, graph), {**constants, **small_state(network, selection)})
     small.train(network.model.training)
     return small
 
@@ -47,16 +44,6 @@ def small_state(network: Network, selection: Selection) -> dict[str, Tensor]:
     with torch.no_grad():
         folded = masked_state(network, selection.gains) if selection.gains else {}
         return slice_state(network, selection.kept, folded)
-
-
-def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy tensors into a module's parameters and buffers by name, to the tensors' device."""
-    held = [*module.named_parameters(), *module.named_buffers()]
-    device = next((tensors[name].device for name, _ in held), torch.device("cpu"))
-    module.to(device)
-    with torch.no_grad():
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            tensor.copy_(tensors[name])
 
 
 def _source(network: Network, graph: GraphModule) -> Source:

@@ -121,7 +121,7 @@ class _Writer:
         }
         self._names = names
         layers, calls = self._find_layers()
-        self._containers = Containers(self._held, layers, self._living_ties(layers))
+        self._containers = Containers(self._held, layers, self._living_ties(layers), order)
         called = {node: (self._containers.access(path), layer.input) for node, (path, layer) in calls.items()}
         self._forward = Forward(graph_module.graph, self._attribute, called, returned)
 

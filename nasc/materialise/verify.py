@@ -47,7 +47,8 @@ def verify_trained(
     """
     _require_maskable(network, selection)
     with torch.no_grad():
-        tensors = {**dict(small.named_parameters()), **dict(small.named_buffers())}
+        held = {**dict(small.named_parameters()), **dict(small.named_buffers())}
+        tensors = {name: tensor for name, tensor in held.items() if name in network.parameters}
         state = scatter_state(network, selection.kept, tensors)
         return _difference(network.model, state, small, inputs or network.example_inputs)
 
