@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nasc.artifact import Artifact
-from nasc.devices._base import Facts, Session, Origin, Visit, VisitResult
+from nasc.devices._base import Facts, Origin, Session, Visit, VisitResult
 from nasc.errors import DeviceError, RunnerError
 from nasc.paths import data_folder
 
@@ -115,7 +115,7 @@ def run_program(plan: dict[str, Any], timeout_s: float) -> str:
     except subprocess.TimeoutExpired as error:
         raise RunnerError(
             f"the LiteRT runner was expected to end within {timeout_s:.0f} s and did not",
-            "look for a hung process or a machine out of memory, then run the same command again: it goes on where it stopped",
+            "look for a hung process or a machine out of memory, then run the same command again",
         ) from error
     if finished.returncode != 0 and '"event": "error"' not in finished.stdout:
         words = finished.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -10,9 +10,10 @@ pool and reshapes are free, as they are in real runtimes.
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class SimulatedDevice:
         multiply_add_s: Seconds per multiply-add.
         element_s: Seconds per element of an element-wise operator.
         noise: Upper bound of the relative noise; it only ever makes a run longer, as on a real machine.
-        seed: Seed of the noise.
+        seed: Seed of the noise, which differs from session to session.
     """
 
     tile: int = 8
@@ -68,6 +69,7 @@ class SimulatedDevice:
     name: str = "simulated"
     origin: Origin = "simulated"
     format: str = "litert"
+    _sessions: Iterator[int] = field(default_factory=count, init=False, repr=False, compare=False)
 
     @property
     def hardware(self) -> str:
@@ -99,8 +101,7 @@ class SimulatedDevice:
                     f"the simulated device reads {self.format} files; got {artifact.path} ({artifact.format})"
                 )
         seconds = [self.seconds(read_operators(artifact.path)) for artifact in artifacts]
-        # A session is a fresh process: noise depends on the seed and on what is run, not on a global state.
-        generator = random.Random(f"{self.seed} {[(visit.model, visit.runs) for visit in visits]}")
+        generator = random.Random(f"{self.seed} {next(self._sessions)}")
         results = []
         for visit in visits:
             samples = tuple(seconds[visit.model] * (1 + self.noise * generator.random()) for _ in range(visit.runs))
@@ -171,7 +172,7 @@ def _parse(content: bytes) -> tuple[Operator, ...]:
 
 
 def _code(operator_code: Any) -> int:
-    return max(operator_code.BuiltinCode(), operator_code.DeprecatedBuiltinCode())
+    return max(int(operator_code.BuiltinCode()), int(operator_code.DeprecatedBuiltinCode()))
 
 
 def _shape(graph: Any, tensor: int) -> tuple[int, ...]:

@@ -27,7 +27,7 @@ ANCHORED_SESSIONS = 5
 LIMIT_S = 0.5
 """A block of a slow model ends after this many seconds, with five runs at least."""
 
-_BLOCKS = 3
+_BLOCKS = 2
 _GROUP = 8  # whole models that share a process; more would keep too much memory loaded at once
 
 

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from nasc.artifact import Artifact
 from nasc.devices import Device
+from nasc.errors import TableError
 from nasc.exporters.litert import write_kernel
 from nasc.kernels import KernelShape
 from nasc.measurement import (
@@ -17,6 +18,7 @@ from nasc.measurement import (
     best_and_gap,
     fastest_anchor,
     needs_session,
+    record_environment,
     session_values,
     time_models,
 )
@@ -26,6 +28,7 @@ from nasc.table.rows import Row
 from nasc.table.store import TableFiles, writing
 
 _BATCH = 40  # kernels per process: small enough to lose little, large enough for the start not to matter
+_PROBES = 2  # sessions of a kernel that only shows a pattern
 _LIMIT_S = 0.05  # a block of a slow kernel ends after this long
 
 Progress = Callable[[int, int], None]
@@ -44,6 +47,7 @@ class Campaign:
         files: Where the table is.
         rows: Rows the table already has.
         anchor_s: The anchor's time at full clock if it is known.
+        floor_s: Time of an empty call if it is known, else 0.
         sessions: Fresh sessions per kernel.
         runs: Runs per session.
         budget_s: Stop after this long.
@@ -55,8 +59,9 @@ class Campaign:
         device: Device,
         files: TableFiles,
         rows: Mapping[KernelShape, Row],
-        anchor_s: float | None,
         *,
+        anchor_s: float | None,
+        floor_s: float,
         sessions: int,
         runs: int,
         budget_s: float | None,
@@ -65,12 +70,14 @@ class Campaign:
         self.device = device
         self.files = files
         self.kept = dict(rows)
+        self._known_floor_s = floor_s
         self.sessions = sessions
         self.runs = runs
         self.budget_s = budget_s
         self.watch = Stopwatch()
         with writing(files):
             self.journal = Journal(files.journal)
+            self.journal.start(record_environment(device))
         self._asked: set[KernelShape] = set()
         self._generator = random.Random(seed)
         self._anchor_s = min(
@@ -89,25 +96,47 @@ class Campaign:
     def floor_s(self) -> float:
         """Time of an empty call; 0 before it was measured."""
         taken = self.journal.sessions.get(FLOOR)
-        return self._estimate(taken)[0] if taken else 0.0
+        return self._estimate(taken)[0] if taken else self._known_floor_s
 
-    def measure(self, shapes: Sequence[KernelShape], progress: Progress | None = None, *, keep: bool = True) -> None:
-        """See to it that every kernel has its sessions; those that have them already cost nothing.
+    def measure(self, shapes: Sequence[KernelShape], progress: Progress | None = None) -> None:
+        """See to it that every kernel has the sessions of a row; those that have them already cost nothing.
 
         Args:
-            shapes: The kernels.
+            shapes: The kernels; they become rows of the table.
             progress: Told after every process.
-            keep: They become rows of the table; otherwise they stay in the journal only.
 
         Raises:
             BudgetSpent: The time is over.
             RunnerError: A kernel could not be run.
             TableError: The journal could not be written.
         """
-        self._asked |= set(shapes) if keep else set()
-        done, wanted = 0, self._wanted(shapes)
-        remaining = sum(max(self.sessions - self._taken(shape), 1) for shape in wanted)
+        self._asked |= set(shapes)
+        self._measure(shapes, self._needs_as_row, self.sessions, progress)
+
+    def probe(self, shapes: Sequence[KernelShape], progress: Progress | None = None) -> None:
+        """See to it that every kernel has a few sessions: enough for a pattern over many, and never a row.
+
+        Raises:
+            BudgetSpent: The time is over.
+            RunnerError: A kernel could not be run.
+            TableError: The journal could not be written.
+        """
+        self._measure(shapes, lambda shape: self._taken(shape) < _PROBES, _PROBES, progress)
+
+    def _measure(
+        self,
+        shapes: Sequence[KernelShape],
+        needs: Callable[[KernelShape], bool],
+        sessions: int,
+        progress: Progress | None,
+    ) -> None:
+        def left(wanted: Sequence[KernelShape]) -> int:
+            return sum(max(sessions - self._taken(shape), 1) for shape in wanted)
+
+        distinct = list(dict.fromkeys(shapes))
+        done, wanted = 0, [shape for shape in distinct if needs(shape)]
         while wanted:
+            remaining = done + left(wanted)
             self._generator.shuffle(wanted)
             for start in range(0, len(wanted), _BATCH):
                 if self.budget_s is not None and self.watch.seconds > self.budget_s:
@@ -116,9 +145,8 @@ class Campaign:
                 self._run_session(batch)
                 done += len(batch)
                 if progress is not None:
-                    progress(done, max(remaining, done))
-            wanted = self._wanted(shapes)
-            remaining = done + sum(max(self.sessions - self._taken(shape), 1) for shape in wanted)
+                    progress(done, remaining)
+            wanted = [shape for shape in distinct if needs(shape)]
 
     def rows(self) -> dict[KernelShape, Row]:
         """Every row there is: those the table had and those that were measured, the cost of an empty call taken off."""
@@ -146,10 +174,7 @@ class Campaign:
     def _taken(self, shape: KernelShape) -> int:
         return len(self.journal.sessions.get(shape, ()))
 
-    def _wanted(self, shapes: Sequence[KernelShape]) -> list[KernelShape]:
-        return [shape for shape in dict.fromkeys(shapes) if self._needs(shape)]
-
-    def _needs(self, shape: KernelShape) -> bool:
+    def _needs_as_row(self, shape: KernelShape) -> bool:
         taken = self.journal.sessions.get(shape)
         if taken is None:
             return shape not in self.kept
@@ -166,11 +191,19 @@ class Campaign:
 
 @contextmanager
 def _kernel_files(shapes: Sequence[KernelShape]) -> Iterator[list[Artifact]]:
-    """One model file per kernel, for as long as the block lasts."""
+    """One model file per kernel, for as long as the block lasts.
+
+    Raises:
+        TableError: The temporary folder is full.
+    """
     with TemporaryDirectory(prefix="nasc-kernels-") as folder:
-        artifacts = []
-        for index, shape in enumerate(shapes):
-            path = Path(folder) / f"{index}.tflite"
-            path.write_bytes(write_kernel(shape))
-            artifacts.append(Artifact(path, "litert", (), ()))
+        artifacts = [Artifact(Path(folder) / f"{index}.tflite", "litert", (), ()) for index in range(len(shapes))]
+        try:
+            for artifact, shape in zip(artifacts, shapes, strict=True):
+                artifact.path.write_bytes(write_kernel(shape))
+        except OSError as error:
+            raise TableError(
+                f"expected to write model files in {folder}; got: {error.strerror}",
+                "free space or set TMPDIR, then run the same command again: rows measured so far are kept",
+            ) from error
         yield artifacts

@@ -5,6 +5,7 @@ writing leaves at most a torn last line, which the next one cuts off; so no sess
 counts twice.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +35,11 @@ class Journal:
             self._read(line, number)
 
     def start(self, environment: Environment) -> None:
-        """Note the conditions of what follows; also the first sign of a folder that cannot be written."""
+        """Note the conditions of what follows; also the first sign of a folder that cannot be written.
+
+        Raises:
+            OSError: The disk is full or the file cannot be written.
+        """
         self._append([{"environment": environment.to_dict()}])
 
     def add(self, sessions: Iterable[tuple[KernelShape, Sequence[Block]]]) -> None:
@@ -43,10 +48,10 @@ class Journal:
         Raises:
             OSError: The disk is full or the file cannot be written; what was there before still is.
         """
-        made = [(shape, tuple(blocks)) for shape, blocks in sessions]
-        self._append([_entry(shape, blocks) for shape, blocks in made])
-        for shape, blocks in made:
-            self.sessions.setdefault(shape, []).append(blocks)
+        made = [(shape, _entry(shape, blocks)) for shape, blocks in sessions]
+        self._append([entry for _, entry in made])
+        for shape, entry in made:  # as it will be read again, to the last digit
+            self.sessions.setdefault(shape, []).append(_blocks(entry))
 
     def _append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
@@ -77,7 +82,7 @@ class Journal:
             if "environment" in entry:
                 return
             shape = shape_from(entry["kind"], entry["attributes"], entry["sizes"])
-            blocks = tuple(_block(values) for values in entry["blocks"])
+            blocks = _blocks(entry)
         except (KeyError, TypeError, ValueError) as error:
             raise TableError(
                 f"{self.path}, line {number}: expected a session of a kernel; got {line[:80]!r}",
@@ -87,7 +92,7 @@ class Journal:
 
 
 def _cut(path: Path, end: int) -> None:
-    with path.open("r+b") as stream:
+    with contextlib.suppress(OSError), path.open("r+b") as stream:
         stream.truncate(end)
 
 
@@ -107,9 +112,12 @@ def _entry(shape: KernelShape, blocks: Sequence[Block]) -> dict[str, Any]:
     }
 
 
-def _block(values: Mapping[str, Any]) -> Block:
-    before, after = values["anchor_ns"]
-    return Block(tuple(sample * 1e-9 for sample in values["samples_ns"]), before * 1e-9, after * 1e-9)
+def _blocks(entry: Mapping[str, Any]) -> tuple[Block, ...]:
+    blocks = []
+    for values in entry["blocks"]:
+        before, after = values["anchor_ns"]
+        blocks.append(Block(tuple(sample * 1e-9 for sample in values["samples_ns"]), before * 1e-9, after * 1e-9))
+    return tuple(blocks)
 
 
 def _nanoseconds(seconds: float) -> float:

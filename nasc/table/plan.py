@@ -15,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from nasc.kernels import KINDS, KernelShape, Signature
+from nasc.table.latency_table import LatencyTable
 from nasc.table.provenance import Provenance, family
 from nasc.table.steps import Steps, ladder
 
@@ -64,7 +65,7 @@ def find_regions(networks: Iterable["Network"]) -> list[Region]:
     for network in networks:
         for kernel in network.kernels:
             names = KINDS[kernel.kind].sizes
-            if kernel.kind == "free" or not names:
+            if not names:
                 continue
             shape = kernel.shape()
             dense.setdefault(kernel.signature, set()).add(tuple(value for _, value in shape.sizes))
@@ -108,7 +109,7 @@ def plan_lines(regions: Sequence[Region], provenance: Provenance) -> list[Line]:
 def _line(region: Region, axis: int) -> Line:
     held = [min(region.largest(other), _LINE_OTHER) for other in range(len(region.names))]
     shapes = tuple(
-        _shape(region.signature, [*held[:axis], value, *held[axis + 1 :]]) for value in range(1, LINE_LENGTH + 1)
+        shape_of(region.signature, [*held[:axis], value, *held[axis + 1 :]]) for value in range(1, LINE_LENGTH + 1)
     )
     return Line(family(region.signature), region.names[axis], shapes)
 
@@ -146,7 +147,17 @@ def grid_shapes(signature: Signature, knots: Sequence[Sequence[int]]) -> list[Ke
     points: list[list[int]] = [[]]
     for axis in knots:
         points = [[*point, knot] for point in points for knot in axis]
-    return [_shape(signature, point) for point in points]
+    return [shape_of(signature, point) for point in points]
+
+
+def covers(table: LatencyTable, regions: Iterable[Region]) -> bool:
+    """Whether a table answers for every width of the regions, from one entry to the dense size."""
+    return all(
+        table.covers(region.signature, dict(zip(region.names, sizes, strict=True)))
+        for region in regions
+        for dense in region.dense
+        for sizes in (dense, [1 if moves else size for size, moves in zip(dense, region.moves, strict=True)])
+    )
 
 
 def plan_held_out(region: Region, count: int, seed: int) -> list[KernelShape]:
@@ -165,7 +176,7 @@ def plan_held_out(region: Region, count: int, seed: int) -> list[KernelShape]:
         dense = generator.choice(region.dense)
         shares = [generator.uniform(_SMALLEST_SHARE, 1.0) if moves else 1.0 for moves in region.moves]
         shapes.add(
-            _shape(region.signature, [max(1, ceil(size * share)) for size, share in zip(dense, shares, strict=True)])
+            shape_of(region.signature, [max(1, ceil(size * share)) for size, share in zip(dense, shares, strict=True)])
         )
     return sorted(shapes)
 
@@ -190,5 +201,6 @@ def size_of_grid(knots: Sequence[Sequence[int]]) -> int:
     return prod(len(axis) for axis in knots)
 
 
-def _shape(signature: Signature, sizes: Sequence[int]) -> KernelShape:
+def shape_of(signature: Signature, sizes: Sequence[int]) -> KernelShape:
+    """The kernel of a signature with sizes in the order of its kind."""
     return signature.at(**dict(zip(KINDS[signature.kind].sizes, sizes, strict=True)))

@@ -8,7 +8,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from nasc.devices import Device, get_device
-from nasc.kernels import KernelShape
+from nasc.errors import ExportError
+from nasc.exporters.litert import write_kernel
+from nasc.kernels import KernelShape, Signature
 from nasc.measurement import ANCHOR_VERSION, RUNS, SESSIONS, find_warnings, now, record_environment
 from nasc.table.campaign import BudgetSpent, Campaign, Progress
 from nasc.table.interpolation import complete_grid
@@ -18,11 +20,13 @@ from nasc.table.plan import (
     Line,
     Region,
     add_knot,
+    covers,
     find_regions,
     grid_shapes,
     plan_held_out,
     plan_knots,
     plan_lines,
+    shape_of,
 )
 from nasc.table.provenance import HeldOut, Provenance
 from nasc.table.rows import Row
@@ -51,6 +55,7 @@ class ProfileResult:
         added: Rows it did not have before.
         elapsed_s: How long the profile took.
         complete: False where the budget ended it early.
+        skipped: Signatures that the runtime's format cannot express: they stay without a price.
     """
 
     table: LatencyTable
@@ -59,6 +64,7 @@ class ProfileResult:
     added: int
     elapsed_s: float
     complete: bool
+    skipped: tuple[Signature, ...] = ()
 
 
 def profile(
@@ -95,12 +101,24 @@ def profile(
     """
     device = get_device(device) if isinstance(device, str) else device
     files = table_files(device, folder)
+    regions, skipped = writable(find_regions(networks))
+    ready = _ready(device, regions, folder)
+    if ready is not None:
+        return ProfileResult(ready, files, len(ready.rows), added=0, elapsed_s=0.0, complete=True, skipped=skipped)
     with locked(files):
-        rows, provenance = _start(device, files, folder)
-        anchor_s = provenance.anchor_s or None
-        campaign = Campaign(device, files, rows, anchor_s, sessions=sessions, runs=runs, budget_s=budget_s, seed=seed)
-        before = set(campaign.rows())
-        profiler = _Profiler(campaign, provenance, find_regions(networks), tolerance, seed)
+        rows, provenance = _start(device, folder)
+        campaign = Campaign(
+            device,
+            files,
+            rows,
+            anchor_s=provenance.anchor_s or None,
+            floor_s=provenance.floor_s,
+            sessions=sessions,
+            runs=runs,
+            budget_s=budget_s,
+            seed=seed,
+        )
+        profiler = _Profiler(campaign, provenance, regions, tolerance, seed)
         with _show_progress(progress) as show:
             complete = profiler.run(show)
         table = profiler.table()
@@ -108,13 +126,35 @@ def profile(
         table=table,
         files=files,
         rows=len(table.rows),
-        added=len(set(table.rows) - before),
+        added=len(set(table.rows) - set(rows)),
         elapsed_s=campaign.watch.seconds,
         complete=complete,
+        skipped=skipped,
     )
 
 
-def _start(device: Device, files: TableFiles, folder: Path | None) -> tuple[dict[KernelShape, Row], Provenance]:
+def writable(regions: Sequence[Region]) -> tuple[list[Region], tuple[Signature, ...]]:
+    """The regions whose kernels can be written as files, and the signatures of those that cannot."""
+    good, skipped = [], []
+    for region in regions:
+        try:
+            write_kernel(shape_of(region.signature, [1] * len(region.names)))
+            good.append(region)
+        except ExportError:
+            skipped.append(region.signature)
+    return good, tuple(skipped)
+
+
+def _ready(device: Device, regions: Sequence[Region], folder: Path | None) -> LatencyTable | None:
+    """The table, if it is complete and covers everything already: then nothing is locked and nothing written."""
+    existing = find_table(device, folder)
+    if existing is None:
+        return None
+    table = read_table(existing, device=device)
+    return table if table.provenance.complete and covers(table, regions) else None
+
+
+def _start(device: Device, folder: Path | None) -> tuple[dict[KernelShape, Row], Provenance]:
     """Rows and provenance to extend: the user's table, else the shipped one, else nothing.
 
     Raises:
@@ -151,7 +191,7 @@ class _Profiler:
         except BudgetSpent:
             self.save("stopped by its budget: some widths are missing")
             return False
-        self.save()
+        self.save(complete=True)
         return True
 
     def find_steps(self, progress: Progress | None) -> None:
@@ -160,7 +200,7 @@ class _Profiler:
         shapes = [shape for line in lines for shape in line.shapes]
         if not self.provenance.floor_s:
             shapes.append(FLOOR)
-        self.campaign.measure(shapes, progress, keep=False)
+        self.campaign.probe(shapes, progress)
         self.provenance = self.provenance.with_steps(
             {(line.family, line.size): self._steps_along(line) for line in lines}
         )
@@ -210,15 +250,16 @@ class _Profiler:
         """The table as it stands."""
         return LatencyTable(self.campaign.rows(), self.provenance)
 
-    def save(self, warning: str | None = None) -> None:
+    def save(self, warning: str | None = None, *, complete: bool = False) -> None:
         """Write the table as it stands."""
         environment = self.provenance.environment
         warnings = (*find_warnings(environment, ()), *((warning,) if warning else ()))
         self.provenance = replace(
             self.provenance,
             anchor_s=self.campaign.anchor_s,
-            floor_s=self.campaign.floor_s or self.provenance.floor_s,
+            floor_s=self.campaign.floor_s,
             updated=now(),
+            complete=complete,
             warnings=warnings,
         )
         write_table(self.campaign.files, list(self.campaign.rows().values()), self.provenance)

@@ -48,6 +48,7 @@ class Provenance:
         steps: Steps by family and size name.
         held_out: The interpolation's error at the last profile, or None.
         updated: Date of the last row, ISO 8601 in UTC.
+        complete: The last profile ended by itself; False while one runs and after one that was stopped.
         warnings: What a reader of the numbers should know.
     """
 
@@ -58,6 +59,7 @@ class Provenance:
     steps: Mapping[tuple[str, str], Steps] = field(default_factory=dict)
     held_out: HeldOut | None = None
     updated: str = ""
+    complete: bool = False
     warnings: tuple[str, ...] = ()
 
     def steps_of(self, signature: Signature) -> dict[str, Steps]:
@@ -92,6 +94,7 @@ def write_provenance(provenance: Provenance) -> str:
         "schema": SCHEMA,
         "environment": provenance.environment.to_dict(),
         "updated": provenance.updated,
+        "complete": provenance.complete,
         "anchor_version": provenance.anchor_version,
         "anchor_s": provenance.anchor_s,
         "floor_s": provenance.floor_s,
@@ -136,6 +139,7 @@ def read_provenance(text: str, origin: str) -> Provenance:
             },
             held_out=None if values["held_out"] is None else HeldOut(**values["held_out"]),
             updated=values["updated"],
+            complete=values["complete"],
             warnings=tuple(values["warnings"]),
         )
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
