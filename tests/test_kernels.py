@@ -28,7 +28,7 @@ def test_a_shape_knows_its_attributes_and_sizes() -> None:
     ],
 )
 def test_a_wrong_signature_is_refused_by_name(kind: str, attributes: dict[str, int | str]) -> None:
-    with pytest.raises(ValueError, match="takes the attributes|unknown kind 'convolve'"):
+    with pytest.raises(ValueError, match=r"takes the attributes|unknown kind .convolve."):
         signature(kind, **attributes)
 
 

@@ -203,7 +203,7 @@ class Lowering:
     def folds(self, value: Value, kinds: Sequence[str] = FOLDING_KINDS) -> Kernel | None:
         """The kernel that wrote a value and can take in what follows: of these kinds, no clamp yet, one reader."""
         index = self._writer.get(value.tensor)
-        if index is None or value.tensor in self._shared or len(value.node.users) > 1:
+        if index is None or value.tensor in self._shared:
             return None
         kernel = self._kernels[index]
         return kernel if kernel.kind in kinds and kernel.activation is None else None

@@ -1,5 +1,6 @@
 """Layouts against the thing itself: numpy arrays that are permuted and reshaped."""
 
+import itertools
 import math
 
 import numpy as np
@@ -19,7 +20,7 @@ def reshapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple[i
 
     def grouped() -> tuple[int, ...]:
         cuts = sorted(draw(st.sets(st.integers(0, len(factors)))) | {0, len(factors)})
-        return tuple(math.prod(factors[a:b]) for a, b in zip(cuts, cuts[1:], strict=False))
+        return tuple(math.prod(factors[a:b]) for a, b in itertools.pairwise(cuts))
 
     shape = grouped()
     return shape, grouped(), tuple(draw(st.permutations(range(len(shape)))))
