@@ -132,6 +132,9 @@ class _Run:
         self.precision = resolve(recipe.precision, self.device, self.model)
         self.train_x, self.train_y = data.train_x.to(self.device), data.train_y.to(self.device)
         self.optimizer = build_optimizer(recipe, self.model.parameters())
+        follow = getattr(self.method, "follow", None)
+        if follow is not None:  # a method whose masks move at the learning rate of the weights
+            follow(self.optimizer)
         if start_optimizer:
             load_optimizer_state(self.optimizer, self.model, start_optimizer)
         self.criterion = build_criterion(recipe)
