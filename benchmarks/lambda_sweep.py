@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model": "resnet-tiny@0.5",
         "train_size": 10_000,
         "epochs": 10,
-        "strengths": (0.3, 0.6, 1.0, 2.0, 4.0, 8.0, 16.0),
+        "strengths": (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0),
     },
     "full": {
         "data": "fashion-mnist",

@@ -51,7 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "train_size": 8000,
         "dense_epochs": 5,
         "epochs": 10,
-        "strengths": {"l1/l2": (0.0, 5.0, 20.0, 60.0, 200.0, 600.0), "l1": (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)},
+        "strengths": {"l1/l2": (0.0, 10.0, 20.0, 40.0, 60.0, 200.0), "l1": (0.0, 0.3, 1.0, 3.0, 6.0, 10.0)},
     },
     "full": {
         "data": "fashion-mnist",
