@@ -8,8 +8,6 @@ read, so that a file cannot show the guard one content and torch another.
 """
 
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,9 @@ import torch
 from torch import nn
 
 from nasc.errors import ModelError
+from nasc.graph.program import evaluating
 from nasc.materialise.pt2_guard import read_archive
+from nasc.records import write_atomic
 
 _MIN_BATCH = 2  # the exporter takes a batch of one for a constant
 
@@ -31,24 +31,19 @@ def save_pt2(module: nn.Module, example_inputs: tuple[Any, ...], path: str | Pat
         path: Ends in ``.pt2``; written whole or not at all.
 
     Raises:
-        ModelError: The model cannot be exported, or the file cannot be written.
+        ModelError: The model cannot be exported.
+        RunError: The file cannot be written.
     """
     path = Path(path)
     program = _export(module, example_inputs)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names files of the machine that exported
         node.meta.pop("from_node", None)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".pt2")
-    os.close(handle)
-    try:
-        torch.export.save(program, temporary)
-        read_archive(Path(temporary))  # nobody is given a file that load_pt2 would refuse
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise ModelError(f"expected {path} to be writable; got: {error}", "choose another --out") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    content = buffer.getvalue()
+    read_archive(content, str(path))  # nobody is given a file that load_pt2 would refuse
+    write_atomic(path, content)
     return path
 
 
@@ -59,7 +54,10 @@ def load_pt2(path: str | Path) -> torch.export.ExportedProgram:
         ModelError: No such file, no ``.pt2`` archive, or one that holds more than tensors and operators of torch's own
             library; the message names what.
     """
-    entries = read_archive(Path(path))
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"expected a .pt2 file; got {path}, which is not a file", "give the file that save_pt2 wrote")
+    entries = read_archive(path.read_bytes(), str(path))
     try:
         return torch.export.load(_fresh_archive(entries))
     except Exception as error:  # whatever torch makes of a broken file, the user gets one sentence
@@ -70,26 +68,25 @@ def load_pt2(path: str | Path) -> torch.export.ExportedProgram:
 
 
 def _export(module: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        tensors = [value for value in inputs if isinstance(value, torch.Tensor) and value.dim()]
-        if len(tensors) == len(inputs):
+    with evaluating(module):
+        try:
+            return _export_free(module, inputs)
+        except Exception:  # a model with a fixed batch size is exported with it
             try:
-                free = tuple({0: torch.export.Dim.AUTO} for _ in inputs)
-                larger = tuple(_at_least(value, _MIN_BATCH) for value in tensors)
-                return torch.export.export(module, larger, dynamic_shapes=free, strict=False)
-            except Exception:  # a model with a fixed batch size is exported with it below
-                pass
-        return torch.export.export(module, inputs, strict=False)
-    except Exception as error:
-        raise ModelError(
-            f"expected a model that torch.export takes; {type(module).__name__} gave: {_first_line(error)}",
-            "see the message; data-dependent control flow has to go",
-        ) from error
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+                return torch.export.export(module, inputs, strict=False)
+            except Exception as error:
+                raise ModelError(
+                    f"expected a model that torch.export takes; {type(module).__name__} gave: {_first_line(error)}",
+                    "see the message; control flow that depends on data has to go",
+                ) from error
+
+
+def _export_free(module: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+    """The program with axis 0 of every input free."""
+    larger = tuple(_at_least(value, _MIN_BATCH) for value in inputs)
+    return torch.export.export(
+        module, larger, dynamic_shapes=tuple({0: torch.export.Dim.AUTO} for _ in inputs), strict=False
+    )
 
 
 def _at_least(value: torch.Tensor, batch: int) -> torch.Tensor:

@@ -7,7 +7,6 @@ import math
 import re
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,16 +48,18 @@ _LONGEST_EXPRESSION = 1000
 _STRUCTURES = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"})
 
 
-def read_archive(path: Path) -> dict[str, bytes]:
+def read_archive(content: bytes, path: str) -> dict[str, bytes]:
     """The checked entries of a ``.pt2`` archive by name, without the root folder.
 
+    Args:
+        content: The archive.
+        path: What to call it in messages.
+
     Raises:
-        ModelError: The file is missing, broken, or holds what could run code; the message names the entry.
+        ModelError: The archive is broken, or holds what could run code; the message names the entry.
     """
-    if not path.is_file():
-        raise ModelError(f"expected a .pt2 file; got {path}, which is not a file", "give the file that save_pt2 wrote")
     try:
-        entries = _entries(path)
+        entries = _entries(content)
         _check_configs(entries)
         _check_program(_json(entries, "models/model.json"))
         entries[_SAMPLES] = _clean_samples(entries[_SAMPLES])
@@ -83,16 +84,16 @@ class _Refusal(Exception):  # noqa: N818 - reads as what it is
     """Why an archive is not loaded, as the end of a sentence."""
 
 
-def _entries(path: Path) -> dict[str, bytes]:
+def _entries(content: bytes) -> dict[str, bytes]:
     entries: dict[str, bytes] = {}
     roots = set()
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         for info in archive.infolist():
             root, _, name = info.filename.partition("/")
             roots.add(root)
             if len(roots) > 1 or ".." in info.filename.split("/") or "\\" in info.filename:
                 raise _Refusal(f"{info.filename!r} lies outside its folder")
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size > path.stat().st_size:
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size > len(content):
                 raise _Refusal(f"{info.filename!r} is compressed, which torch never writes")
             if _WRITERS_OWN.fullmatch(name):
                 continue

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import nasc
 from nasc.artifact import TensorSpec
-from nasc.errors import ModelError
+from nasc.errors import ModelError, RunError
 from nasc.materialise.generated import build, source_of
 from nasc.materialise.grammar import check_source
 from nasc.materialise.source import Source
@@ -61,7 +61,8 @@ def save_model(module: nn.Module, folder: str | Path) -> dict[str, Path]:
         The three files by name.
 
     Raises:
-        ModelError: The module was not made by nasc, or the folder cannot be written.
+        ModelError: The module was not made by nasc.
+        RunError: The folder cannot be written.
     """
     source = source_of(module)
     folder = Path(folder)
@@ -79,7 +80,7 @@ def save_model(module: nn.Module, folder: str | Path) -> dict[str, Path]:
         _write_together(folder, contents)
     except OSError as error:
         message = f"expected a folder that can be written; {folder} gave: {error}"
-        raise ModelError(message, "choose another --out") from error
+        raise RunError(message, "choose another --out") from error
     return {name: folder / name for name in contents}
 
 

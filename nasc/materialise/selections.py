@@ -1,7 +1,5 @@
 """A selection on disk: one safetensors file with the kept indices and the gains of every dim that is named."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -11,6 +9,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 from nasc.errors import RunError
 from nasc.graph.selection import Selection
+from nasc.records import write_atomic
 
 _KEPT, _GAINS = "kept/", "gains/"
 
@@ -24,20 +23,7 @@ def save_selection(selection: Selection, path: str | Path) -> Path:
     path = Path(path)
     tensors = {f"{_KEPT}{name}": indices for name, indices in selection.kept.items()}
     tensors |= {f"{_GAINS}{name}": gains for name, gains in selection.gains.items()}
-    content = tensors_to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"expected {path} to be writable; got: {error}", "choose another --out") from error
+    write_atomic(path, tensors_to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
     return path
 
 

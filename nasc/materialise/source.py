@@ -112,7 +112,8 @@ class _Writer:
         returned = _returned(graph_module, out_spec)
         names = {node: self._canonical(str(node.target)) for node in graph_module.graph.nodes if node.op == "get_attr"}
         self._targets = {name: str(node.target) for node, name in names.items()}
-        used = {name for node, name in names.items() if node.users or node in set(nodes_in(returned))}
+        results = set(nodes_in(returned))
+        used = {name for node, name in names.items() if node.users or node in results}
         known = persistent if persistent is not None else graph_module.state_dict().keys()
         self._held = {
             name: Held(tensor, name in known, tensor.requires_grad)

@@ -4,8 +4,8 @@ Both checks run the user's *untouched* module with other weights (``torch.func.f
 graph, so a wrong tie in the graph cannot hide.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils import _pytree
 from nasc.errors import ModelError
 from nasc.graph.masking import masked_state
 from nasc.graph.network import Network
+from nasc.graph.program import evaluating
 from nasc.graph.selection import Selection
 from nasc.graph.slicing import scatter_state
 
@@ -77,24 +78,18 @@ def _require_maskable(network: Network, selection: Selection) -> None:
 
 
 def _difference(model: nn.Module, state: Mapping[str, Tensor], small: nn.Module, inputs: tuple[Any, ...]) -> float:
-    with _evaluating(model), _evaluating(small):
+    with evaluating(model), evaluating(small):
         expected = torch.func.functional_call(model, dict(state), inputs)
         got = small(*_tensors(inputs))
     pairs = zip(_tensors(expected), _tensors(got), strict=True)
-    return max((float((a.double() - b.double()).abs().max()) for a, b in pairs if a.numel()), default=0.0)
+    return max((_largest(a.double() - b.double()) for a, b in pairs if a.numel()), default=0.0)
+
+
+def _largest(difference: Tensor) -> float:
+    """The largest entry; infinity where one is not a number, so that no comparison lets it pass."""
+    largest = float(difference.abs().max())
+    return math.inf if math.isnan(largest) else largest
 
 
 def _tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in _pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, each module's own mode restored afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

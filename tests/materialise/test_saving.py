@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nasc.errors import ModelError
+from nasc.errors import ModelError, RunError
 from nasc.materialise import load_model, materialise, save_model
 
 STRANGER = """
@@ -191,7 +191,7 @@ def test_a_module_of_the_users_own_is_refused_with_the_way_to_do_it(tmp_path):
 
 def test_a_folder_that_is_a_file_is_refused(residual, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelError, match="can be written"):
+    with pytest.raises(RunError, match="can be written"):
         save_model(materialise(residual.network, residual.selection), tmp_path / "file")
 
 
@@ -202,7 +202,7 @@ def test_a_failed_write_leaves_the_earlier_model_whole(residual, folder, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ModelError, match="No space left"):
+    with pytest.raises(RunError, match="No space left"):
         save_model(materialise(residual.network, residual.selection), folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 

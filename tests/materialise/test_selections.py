@@ -34,6 +34,7 @@ def test_a_missing_broken_or_foreign_file_is_one_sentence(tmp_path):
             load_selection(tmp_path / name)
 
 
-def test_a_folder_that_is_not_there_is_one_sentence(tmp_path):
-    with pytest.raises(RunError, match="writable"):
-        save_selection(Selection(), tmp_path / "none" / "selection.safetensors")
+def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write"):
+        save_selection(Selection(), tmp_path / "file" / "selection.safetensors")

@@ -72,3 +72,10 @@ def test_the_mask_of_a_dim_is_its_gain_where_it_is_kept(residual):
     gains = torch.arange(1.0, size + 1)
     found = masks(residual.network, Selection({name: torch.tensor([1, 3])}, {name: gains}))[name]
     assert found.tolist() == [gains[index].item() if index in (1, 3) else 0.0 for index in range(size)]
+
+
+def test_what_is_not_a_number_never_passes(residual):
+    small = materialise(residual.network, residual.selection)
+    with torch.no_grad():
+        next(small.parameters()).fill_(torch.nan)
+    assert verify(residual.network, residual.selection, small) == float("inf")
