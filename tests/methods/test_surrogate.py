@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from nasc.errors import TargetError, UsageError
 from nasc.graph import trace
 from nasc.graph.network import Network
+from nasc.materialise import materialise
 from nasc.methods import Method, Surrogate, SurrogateConfig
 from nasc.methods._masks import lay_out
 from nasc.methods._price import Price
@@ -35,6 +37,43 @@ def run(search: Surrogate, batch: Batch, steps: int, rate: float = 0.05, optimiz
 
 
 # -- the price -------------------------------------------------------------------------------------------------------
+
+
+class Excited(nn.Module):
+    """Stride, padding, groups, depthwise and squeeze-excite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 5, stride=2, padding=2)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.squeeze, self.excite = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+        self.grouped, self.head = nn.Conv2d(8, 12, 3, groups=2), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.depthwise(torch.relu(self.stem(x))))
+        x = x * torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+        return self.head(torch.relu(self.grouped(x)).mean((2, 3)))
+
+
+def test_flops_surrogate_at_ones_equals_an_independent_counter(residual: Network, mlp: Network) -> None:
+    excited = trace(Excited(), (torch.randn(2, 3, 16, 16),))
+    for network in (residual, mlp, excited):
+        example = network.example_inputs[0][:1]
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.model.eval()(example)
+        layout = lay_out(network)
+        relaxed = relax(Price(network, "macs"), layout, layout.ones())
+        assert relaxed.value == pytest.approx(counter.get_total_flops() / 2)
+
+
+@pytest.mark.parametrize("options", [{"target": "-50%"}, {"controller": None, "strength": 20.0, "normalised": True}])
+def test_masked_equals_materialised(residual: Network, batch: Batch, options: dict[str, Any]) -> None:
+    """Also with masks between zero and one, which are folded into the readers."""
+    search = Surrogate(residual, total_steps=60, learning_rate=0.1, **options)
+    run(search, batch, 40)
+    small = materialise(residual, search.select())
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in residual.model.parameters())
+    torch.testing.assert_close(small.eval()(batch[0]), search.model.eval()(batch[0]), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["paper", "exact"])

@@ -18,8 +18,8 @@ class SurrogateConfig:
         strength: Lambda, in loss per unit of price (per dense price if ``normalised``); only without a controller.
         normalised: Divide the price by its value at all-ones, so that lambda has the scale of a loss.
         optimizer: ``"sgd"`` or ``"adam"``, for the masks; only without a controller.
-        learning_rate: Step size of the masks; None takes that of the model's optimiser
-            (:meth:`Surrogate.follow`), as the paper does.
+        learning_rate: Step size of the masks; None takes that of the model's optimiser, as the paper does, once
+            :meth:`Surrogate.follow` has named it, and 0.05 until then.
         momentum: Of the masks' SGD.
         warm_up: Fraction of the run over which lambda rises from zero.
         project: Clip masks at zero after every step. Without it |a| replaces a in R, nothing reaches zero exactly, and
