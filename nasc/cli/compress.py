@@ -83,9 +83,12 @@ def command(
       nasc compress --model digits-cnn --data digits --target-latency -40%
       nasc compress -m net.py:build -d cifar10:data/ --device cpu --target-latency 800us --out runs/first
     """  # noqa: D301 - click reads the backspace
+    from nasc.methods import METHODS
     from nasc.pipeline import CompressConfig, compress
     from nasc.training import Recipe
 
+    if method not in METHODS:  # before anything is measured or trained for it
+        raise UsageError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     chosen: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     config = CompressConfig(
         model=model,

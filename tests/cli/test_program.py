@@ -1,9 +1,9 @@
 """The command line's manners: fast help, one JSON object, sentences instead of tracebacks, the right exit status."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -26,12 +26,11 @@ def test_help_answers_in_half_a_second_and_imports_nothing_heavy() -> None:
         "assert status == 0 and not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-    took = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert call("--help").returncode == 0
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.5
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert call("--help").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Processor time, so that a busy machine changes nothing.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -64,6 +63,11 @@ def test_an_unknown_verb_lists_the_known_and_exits_with_2() -> None:
         (["compress", "-m", "a", "-d", "b", "--target-latency", "8"], 2, "the unit is missing"),
         (["compress", "-m", "a", "-d", "b", "--target-latency", "-140%"], 2, "between -100% and 0%"),
         (["compress", "-m", "a", "-d", "b", "--target-latency", "8ms", "--threads", "0"], 2, "--threads"),
+        (["compress", "-m", "a", "-d", "b", "--target-latency", "8ms", "--method", "magic"], 2, "known: surrogate"),
+        (["compress", "-m", "a", "-d", "nothing", "--target-latency", "8ms"], 2, "digits"),
+        (["compress", "-m", "digits-cnn", "-d", "cifar10:nowhere", "--target-latency", "8ms"], 1, "nowhere"),
+        (["compress", "-m", "digit-cnn", "-d", "digits", "--target-latency", "8ms"], 2, "digits-cnn"),
+        (["compress", "-m", "a", "-d", "b", "--target-latency", "8ms", "--option", "strength"], 2, "NAME=VALUE"),
         (["inspect", "-m", "a", "--input-shape", "3x"], 2, "3x224x224"),
         (["export", "nowhere", "--format", "tar"], 2, "'litert', 'onnx', 'torch'"),
         (["export", "nowhere"], 1, "nowhere"),
@@ -91,7 +95,7 @@ def test_bad_input_is_one_sentence_and_in_json_one_object(
     assert run([*arguments, "--json"]) == status
     reply = json.loads(capfd.readouterr().out)
     assert set(reply) == {"error", "hint"}
-    assert words in reply["error"]
+    assert words in reply["error"] + reply["hint"]
     assert "\n" not in reply["error"]
 
 
