@@ -2,7 +2,7 @@
 
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from nasc.graph.functional import make_functional
 from nasc.graph.state import full_state
 
 _SMALLEST_BATCH = 11
@@ -109,7 +110,7 @@ def clean(program: ExportedProgram) -> ExportedProgram:
     """
     _inline_wrappers(program)
     _drop_assertions(program.graph)
-    if not _make_functional(program.graph):
+    if not make_functional(program.graph):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = program.run_decompositions({})
@@ -167,75 +168,3 @@ def _drop_assertions(graph: fx.Graph) -> None:
         name = getattr(node.target, "__name__", str(node.target))
         if node.op == "call_function" and not node.users and name.startswith(("_assert", "sym_constrain")):
             graph.erase_node(node)
-
-
-def _make_functional(graph: fx.Graph) -> bool:
-    """Replace in-place operators by their functional forms; their later readers read the result.
-
-    Returns:
-        False where an in-place operator writes to memory that another value, read later, shares.
-    """
-    order = {node: index for index, node in enumerate(graph.nodes)}
-    memory: dict[fx.Node, fx.Node] = {}
-    sharing: dict[fx.Node, list[fx.Node]] = {}
-    for node in list(graph.nodes):
-        if _is_in_place(node) and not _replace_in_place(node, order, memory, sharing):
-            return False
-        memory[node] = _memory_of(node, memory)
-        sharing.setdefault(memory[node], []).append(node)
-    return True
-
-
-def _replace_in_place(
-    node: fx.Node,
-    order: Mapping[fx.Node, int],
-    memory: Mapping[fx.Node, fx.Node],
-    sharing: Mapping[fx.Node, list[fx.Node]],
-) -> bool:
-    """Make one in-place call functional, if no other value that shares its memory is read after it."""
-    written, functional = node.args[0], _functional_form(node)
-    if functional is None or not isinstance(written, fx.Node):
-        return False
-    others = [other for other in sharing[memory[written]] if other is not written]
-    if any(order[user] > order[node] for other in others for user in other.users):
-        return False
-    written.replace_all_uses_with(node, delete_user_cb=_is_after(node, order))
-    node.target = functional
-    return True
-
-
-def _is_after(node: fx.Node, order: Mapping[fx.Node, int]) -> Callable[[fx.Node], bool]:
-    return lambda user: order[user] > order[node]
-
-
-def _is_in_place(node: fx.Node) -> bool:
-    return node.op == "call_function" and hasattr(node.target, "_schema") and bool(node.target._schema.is_mutable)
-
-
-def _functional_form(node: fx.Node) -> Any:
-    """``aten.add_.Tensor`` gives ``aten.add.Tensor``; None where there is none."""
-    schema = node.target._schema  # type: ignore[union-attr]
-    name = schema.name.split("::")[1]
-    if not schema.name.startswith("aten::") or not name.endswith("_") or name.endswith("__"):
-        return None
-    packet = getattr(torch.ops.aten, name[:-1], None)
-    return getattr(packet, schema.overload_name or "default", None) if packet is not None else None
-
-
-def _memory_of(node: fx.Node, memory: Mapping[fx.Node, fx.Node]) -> fx.Node:
-    """The node whose memory this node's result may share."""
-    if node.op != "call_function" or not node.args:
-        return node
-    source = node.args[0][0] if isinstance(node.args[0], (list, tuple)) and node.args[0] else node.args[0]
-    if not isinstance(source, fx.Node):
-        return node
-    schema = getattr(node.target, "_schema", None)
-    name = schema.name.split("::")[1] if schema is not None else ""
-    may_share = node.target is operator.getitem or (
-        schema is not None
-        and (
-            name in ("reshape", "contiguous", "to", "flatten", "expand_as", "view_as", "reshape_as", "dropout")
-            or any(result.alias_info is not None for result in schema.returns)
-        )
-    )
-    return memory[source] if may_share else node

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree as pytree
 
 from nasc.graph.dims import Axis, Dim
@@ -127,13 +128,14 @@ class _Calls:
             return self.graph.node_copy(node, self.nodes.__getitem__)
         target: Any = rewrite.target or node.target
         given = {} if rewrite.target is not None else _arguments(node)
-        values = {name: self._map(value) for name, value in given.items()}
+        values = {name: self.map(value) for name, value in given.items()}
         infer = target is torch.ops.aten.reshape.default
         values.update({name: self._value(value, infer) for name, value in rewrite.arguments.items()})
         args, kwargs = _bind(target, values)
         return self.graph.call_function(target, args, kwargs)
 
-    def _map(self, value: Any) -> Any:
+    def map(self, value: Any) -> Any:
+        """A value of the program over the new graph's nodes."""
         return fx.node.map_arg(value, self.nodes.__getitem__)
 
     def _value(self, value: Any, infer: bool) -> Any:
@@ -145,7 +147,7 @@ class _Calls:
             if infer and len(following) == 1:
                 return [-1 if index in following else self._value(item, infer) for index, item in enumerate(value)]
             return [self._value(item, infer) for item in value]
-        return self._map(value)
+        return self.map(value)
 
     def _size(self, axis: Axis) -> Any:
         """The size of an axis: an int, or a node where it follows the batch."""
@@ -250,7 +252,9 @@ class _Slicer:
 
     def _output(self, node: fx.Node) -> None:
         returned: Any = node.args[0]
-        results = [self.nodes[result] for result in returned if result.name in self.network.outputs]
+        specs = self.network.program.graph_signature.output_specs
+        pairs = zip(returned, specs, strict=True)
+        results = [self.calls.map(value) for value, spec in pairs if spec.kind is OutputKind.USER_OUTPUT]
         self.graph.output(_restore(results, self.network))
 
 

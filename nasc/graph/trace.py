@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
@@ -92,7 +92,11 @@ def _inputs(program: ExportedProgram) -> tuple[str, ...]:
 
 
 def _outputs(program: ExportedProgram) -> tuple[str, ...]:
-    return tuple(spec.arg.name for spec in program.graph_signature.output_specs if spec.kind is OutputKind.USER_OUTPUT)
+    returned: Any = next(iter(reversed(program.graph.nodes))).args[0]
+    pairs = zip(returned, program.graph_signature.output_specs, strict=True)
+    return tuple(
+        value.name for value, spec in pairs if spec.kind is OutputKind.USER_OUTPUT and isinstance(value, fx.Node)
+    )
 
 
 # -- errors -------------------------------------------------------------------------------------------

@@ -265,6 +265,25 @@ class PaddedShortcut(nn.Module):
         return self.head(F.relu(self.conv(x) + shortcut).mean((2, 3)))  # type: ignore[no-any-return]
 
 
+class PartialShortcut(nn.Module):
+    """A shortcut added in place to the first channels only; a border is written through a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 12, 3, padding=1)
+        self.conv = nn.Conv2d(12, 20, 3, padding=1)
+        self.norm = nn.BatchNorm2d(20)
+        self.head = nn.Linear(20, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (batch, 10)."""
+        x = self.stem(x)
+        out = self.norm(self.conv(x))
+        out[:, :12] += x
+        out[:, :, 0].fill_(0.5)
+        return self.head(F.relu_(out).mean((2, 3)))  # type: ignore[no-any-return]
+
+
 class SplitChannels(nn.Module):
     """Channels cut in two; one half is transformed, the halves are joined again."""
 
@@ -453,6 +472,7 @@ ARCHITECTURES: Mapping[str, tuple[Callable[[], nn.Module], Callable[[], tuple[An
         "channel shuffle": (ChannelShuffle, _image),
         "u-net": (Encoder, _image),
         "padded shortcut": (PaddedShortcut, _image),
+        "partial shortcut": (PartialShortcut, _image),
         "split channels": (SplitChannels, _image),
         "group normed": (GroupNormed, _image),
         "patch transformer": (PatchTransformer, _image),

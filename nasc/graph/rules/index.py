@@ -119,16 +119,13 @@ def by_position(call: Call) -> Axes:
     return result
 
 
-@rule("slice_scatter", "select_scatter")
-def scatter(call: Call) -> Axes:
-    """Part of an axis is overwritten; the part's place is a number, the other axes are tied."""
-    axes, source = call.axes("self"), call.axes("src")
+@rule("select_scatter")
+def select_scatter(call: Call) -> Axes:
+    """One entry of an axis is overwritten; the other axes are tied."""
+    axes = call.axes("self")
     along = call.index("dim", len(axes))
     call.freeze([axes[along]], PICKED)
-    if call.name == "slice_scatter":
-        call.freeze([source[along]], PICKED)
-        del source[along]
     others = axes[:along] + axes[along + 1 :]
-    for axis, other in zip(others, source, strict=True):
+    for axis, other in zip(others, call.axes("src"), strict=True):
         unify(axis, other)
     return axes

@@ -94,6 +94,8 @@ def squeeze(call: Call) -> Axes:
     given = call.arguments.get("dim")
     places = list(range(len(axes))) if given is None else _as_places(given, len(axes))
     gone = {place for place in places if size(axes[place]) == 1}
+    if given is None:  # an axis that shrinks to one entry must not go with the others
+        call.replace(torch.ops.aten.squeeze.dims, call["self"], tuple(sorted(gone)))
     return [axis for place, axis in enumerate(axes) if place not in gone]
 
 
@@ -190,6 +192,8 @@ def split(call: Call) -> list[Axes]:
 
 def _cut(axis: Factors, lengths: list[int]) -> list[Factors] | None:
     """Cut an axis into pieces of the given lengths, or None where a cut falls inside a dim."""
+    if len(lengths) == 1:
+        return [axis]
     pieces: list[Factors] = []
     rest = axis
     for length in lengths[:-1]:
@@ -237,16 +241,40 @@ def _bounded(value: int, length: int) -> int:
 
 
 def _slice_range(call: Call, axes: Axes, place: int, start: int, wanted: int) -> Axes:
-    length = size(axes[place])
-    lengths = [part for part in (start, wanted, length - start - wanted) if part]
-    pieces = _cut(axes[place], lengths)
+    taken = _take_range(call, axes[place], start, wanted)
+    return [*axes[:place], taken, *axes[place + 1 :]]
+
+
+def _take_range(call: Call, axis: Factors, start: int, wanted: int) -> Factors:
+    """Cut the range out of an axis and say that ``start`` and ``end`` follow the cuts."""
+    lengths = [part for part in (start, wanted, size(axis) - start - wanted) if part]
+    pieces = _cut(axis, lengths)
     if pieces is None:
-        freeze(axes[place], _CUT)
-        return [*axes[:place], number(wanted, _CUT), *axes[place + 1 :]]
+        freeze(axis, _CUT)
+        return number(wanted, _CUT)
     before = pieces[:1] if start else []
     taken = pieces[len(before)]
     call.rewrite(start=SizeOf(before[0]) if before else 0, end=SizeOf(concatenation([*before, taken])), step=1)
-    return [*axes[:place], taken, *axes[place + 1 :]]
+    return taken
+
+
+@rule("slice_scatter")
+def slice_scatter(call: Call) -> Axes:
+    """A range of one axis is overwritten by another tensor; the other axes are tied."""
+    axes, source = call.axes("self"), call.axes("src")
+    place = call.index("dim", len(axes))
+    length, wanted = size(axes[place]), size(source[place])
+    for index, (axis, other) in enumerate(zip(axes, source, strict=True)):
+        if index != place or wanted == length:
+            unify(axis, other)
+    if wanted == length:
+        call.rewrite(end=torch.iinfo(torch.int64).max)
+    elif is_fixed(axes[place]) or int(call.get("step", 1)) != 1:
+        call.freeze([axes[place], source[place]], "is overwritten in part")
+    else:
+        taken = _take_range(call, axes[place], _bounded(call.get("start", 0), length), wanted)
+        unify(taken, source[place])
+    return axes
 
 
 def _slice_strided(call: Call, axes: Axes, place: int, start: int, step: int) -> Axes:
