@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from nasc.errors import RunError
 from nasc.records import (
     Record,
-    Width,
     append_record,
     collect_records,
     load_record,
@@ -22,43 +22,24 @@ from nasc.records import (
     write_atomic,
 )
 
-
-def make_record(**changes: Any) -> Record:
-    values: dict[str, Any] = {
-        "run": "first",
-        "model": "digits-cnn",
-        "data": "digits",
-        "method": "surrogate",
-        "seed": 0,
-        "epochs": 8,
-        "device": "cpu",
-        "runtime": "litert",
-        "threads": 1,
-        "dtype": "float32",
-        "target": "100us",
-        "date": "2026-01-02T03:04:05+00:00",
-        "accuracy": 0.97,
-        "macs": 1000,
-        "params": 200,
-        "measured_s": 9.8e-5,
-        "spread_s": 1e-6,
-        "interval": (9.7e-5, 9.9e-5),
-        "widths": (Width(name="conv1", dense=16, kept=8),),
-        "recipe": {"batch_size": 64},
-        "warnings": ("load was 2.0",),
-    }
-    return Record(**(values | changes))
+Maker = Callable[..., Record]
 
 
-def test_a_record_reads_back_equal_from_its_folder_and_from_its_file(tmp_path: Path) -> None:
-    record = make_record()
+def test_a_record_reads_back_equal_from_its_folder_and_from_its_file(make_record: Maker, tmp_path: Path) -> None:
+    record = make_record(
+        interval=(9.7e-4, 1.02e-3),
+        widths=(Width(name="conv1", dense=16, kept=8),),
+        recipe={"batch_size": 64},
+        warnings=("the machine was busy",),
+        extra={"ratio": 0.5},
+    )
     path = save_record(record, tmp_path / "run")
     assert load_record(tmp_path / "run") == record
     assert load_record(path) == record
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["record.json"]
 
 
-def test_a_record_is_frozen() -> None:
+def test_a_record_is_frozen(make_record: Maker) -> None:
     with pytest.raises(AttributeError):
         make_record().accuracy = 1.0  # type: ignore[misc]
 
@@ -73,7 +54,9 @@ def test_a_record_is_frozen() -> None:
         ({"schema": 7}, "schema 7 instead of 1"),
     ],
 )
-def test_impossible_numbers_are_refused_when_a_record_is_made(changes: dict[str, Any], sentence: str) -> None:
+def test_impossible_numbers_are_refused_when_a_record_is_made(
+    make_record: Maker, changes: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(ValueError, match=sentence):
         make_record(**changes)
 
@@ -90,7 +73,7 @@ def test_impossible_numbers_are_refused_when_a_record_is_made(changes: dict[str,
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_with_the_key_at_fault(
-    tmp_path: Path, change: dict[str, Any], sentence: str
+    make_record: Maker, tmp_path: Path, change: dict[str, Any], sentence: str
 ) -> None:
     path = tmp_path / "record.json"
     path.write_text(json.dumps(to_json(make_record()) | change))
@@ -111,7 +94,7 @@ def test_a_missing_run_says_how_to_finish_it(tmp_path: Path) -> None:
     assert "nasc compress" in caught.value.hint
 
 
-def test_a_ledger_keeps_every_record_also_after_a_half_written_line(tmp_path: Path) -> None:
+def test_a_ledger_keeps_every_record_also_after_a_half_written_line(make_record: Maker, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     append_record(make_record(seed=0), ledger)
     with ledger.open("ab") as file:
@@ -123,7 +106,7 @@ def test_a_ledger_keeps_every_record_also_after_a_half_written_line(tmp_path: Pa
     assert "line 2" in collected.problems[0]
 
 
-def test_appending_from_several_processes_at_once_loses_no_line(tmp_path: Path) -> None:
+def test_appending_from_several_processes_at_once_loses_no_line(make_record: Maker, tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     code = (
         "import sys, msgspec; from pathlib import Path; from nasc.records import append_record, Record\n"
@@ -138,7 +121,9 @@ def test_appending_from_several_processes_at_once_loses_no_line(tmp_path: Path) 
     assert not collected.problems
 
 
-def test_collecting_finds_runs_in_folders_and_shows_the_rest_of_a_damaged_set(tmp_path: Path) -> None:
+def test_collecting_finds_runs_in_folders_and_shows_the_rest_of_a_damaged_set(
+    make_record: Maker, tmp_path: Path
+) -> None:
     save_record(make_record(run="a"), tmp_path / "a")
     save_record(make_record(run="b"), tmp_path / "b")
     (tmp_path / "torn").mkdir()
@@ -151,7 +136,7 @@ def test_collecting_finds_runs_in_folders_and_shows_the_rest_of_a_damaged_set(tm
     assert all("\n" not in problem for problem in collected.problems)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(make_record: Maker, tmp_path: Path) -> None:
     target = tmp_path / "record.json"
     target.mkdir()
     with pytest.raises(RunError, match="cannot write"):
