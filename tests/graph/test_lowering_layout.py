@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasc.graph.lowering_layout import boundary_layout, permuted, reshaped, same_order, stored_shape
+from nasc.graph.lowering.layout import boundary_layout, permuted, reshaped, same_order, stored_shape
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple)
 

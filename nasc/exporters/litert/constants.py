@@ -11,7 +11,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from nasc.exporters.litert.emitters import Array
-from nasc.graph.lowering_layout import Columns
+from nasc.graph.lowering.layout import Columns
 from nasc.graph.network import Kernel, Network
 
 Wide = NDArray[np.float64]

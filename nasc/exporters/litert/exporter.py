@@ -14,7 +14,7 @@ from nasc.errors import ExportError
 from nasc.exporters._files import write_atomically
 from nasc.exporters.litert import converter
 from nasc.exporters.litert.program import DESCRIPTION, refuse_unsupported, write_network
-from nasc.graph.lowering_layout import IMAGE
+from nasc.graph.lowering.layout import IMAGE
 from nasc.graph.network import Network
 
 

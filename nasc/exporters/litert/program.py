@@ -7,7 +7,7 @@ from nasc.exporters.litert.constants import Constants
 from nasc.exporters.litert.emitters import Instruction, emit
 from nasc.exporters.litert.flatbuffer import ModelBuilder
 from nasc.graph.lowering import BATCH
-from nasc.graph.lowering_layout import boundary_layout, stored_shape
+from nasc.graph.lowering.layout import boundary_layout, stored_shape
 from nasc.graph.network import Kernel, Network
 
 DESCRIPTION = "nasc: images have channels last"

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch.fx import Node
 
-from nasc.graph.lowering import RULES, Attributes, Lowering, operator_name, rule
-from nasc.graph.lowering_layout import (
+from nasc.graph.lowering.arguments import Attributes, arguments
+from nasc.graph.lowering.engine import RULES, Lowering, rule
+from nasc.graph.lowering.layout import (
     IMAGE,
     Columns,
     Shape,
@@ -17,7 +18,7 @@ from nasc.graph.lowering_layout import (
     same_order,
     stored_shape,
 )
-from nasc.graph.lowering_rules import arguments, resize
+from nasc.graph.lowering.names import operator_name
 
 _CONVOLUTIONS = ("conv2d.default", "conv2d.padding")
 _KEEPS_COLUMNS = (
@@ -252,12 +253,3 @@ def _pad_arguments(node: Node) -> tuple[tuple[int, ...] | None, float]:
 
 def _is_convolution(lowering: Lowering, node: Node, reader: Node) -> bool:
     return operator_name(reader) in _CONVOLUTIONS and reader.args[0] is node
-
-
-@rule("upsample_nearest2d.vec", "upsample_bilinear2d.vec", "upsample_nearest2d.default", "upsample_bilinear2d.default")
-def _resize(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
-    source = node.args[0]
-    assert isinstance(source, Node)
-    bilinear = "bilinear" in operator_name(node)
-    align = bool(node.args[2]) if bilinear and len(node.args) > 2 else False
-    return resize(lowering, node, source, "resize_bilinear" if bilinear else "resize_nearest", align_corners=align)

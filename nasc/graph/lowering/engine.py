@@ -1,10 +1,4 @@
-"""From a graph of ATen operators to the kernels the device runs.
-
-Walks the exported graph once. Norms and clamps fold into the convolution or linear layer before them, zero padding into
-the convolution after it; dropout, identity and what depends on no input are gone; permutations are bookkeeping
-(:mod:`nasc.graph.lowering_layout`). Each operator has a rule in ``lowering_rules*``; one without a rule becomes an
-``unsupported`` kernel, which no table covers and the LiteRT exporter refuses by name.
-"""
+"""The walk over a graph that lowers it, and what its rules may ask and do."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +9,8 @@ import torch
 from torch.fx import Node
 
 from nasc.graph.dims import Axis, Dim
-from nasc.graph.lowering_layout import (
+from nasc.graph.lowering.arguments import Attributes
+from nasc.graph.lowering.layout import (
     Layout,
     Shape,
     Value,
@@ -24,6 +19,7 @@ from nasc.graph.lowering_layout import (
     same_order,
     stored_shape,
 )
+from nasc.graph.lowering.names import KernelNames, operator_name
 from nasc.graph.network import Kernel, Weights
 from nasc.kernels import signature
 
@@ -32,9 +28,6 @@ BATCH = "batch"
 
 FOLDING_KINDS = ("conv", "grouped_conv", "depthwise", "linear")
 """Kinds that run a norm and a clamp for nothing. A clamp after an addition costs as much as alone, so it stays one."""
-
-Attributes = dict[str, int | float | str]
-"""Of a kernel's signature."""
 
 Rule = Callable[["Lowering", Node], Value | tuple[Value, ...]]
 
@@ -50,28 +43,6 @@ def rule(*targets: str) -> Callable[[Rule], Rule]:
         return function
 
     return register
-
-
-def lower(
-    program: torch.export.ExportedProgram,
-    tensors: Mapping[str, Any],
-    parameters: Mapping[str, tuple[Axis, ...]],
-) -> tuple[Kernel, ...]:
-    """The kernels of a traced model, in execution order.
-
-    Args:
-        program: Exported in eval mode, dead code removed.
-        tensors: Axes of every activation by node name, nested for operators with several outputs. The batch is a dim
-            named :data:`BATCH`.
-        parameters: Axes of every parameter and buffer by dotted name.
-
-    Returns:
-        Kernels whose tensors are named by graph nodes. ``extra`` holds what a writer of model files needs.
-    """
-    # the rules register themselves when they are imported; they need this module first
-    from nasc.graph import lowering_rules, lowering_shape_rules  # noqa: F401
-
-    return Lowering(program, tensors, parameters).run()
 
 
 class Lowering:
@@ -214,7 +185,7 @@ class Lowering:
         self,
         node: Node,
         kind: str,
-        attributes: Mapping[str, int | float | str],
+        attributes: Attributes,
         sizes: Mapping[str, Axis],
         inputs: Sequence[Value],
         layout: Layout,
@@ -310,45 +281,6 @@ class Lowering:
                 for i, output in enumerate(outputs)
             )
         return replace(result, layout=boundary_layout(len(self.shape(node))))
-
-
-class KernelNames:
-    """Names kernels by the module they come from; unique, the same in every process."""
-
-    def __init__(self, graph: torch.fx.Graph) -> None:
-        self._inner = {outer for node in graph.nodes for outer in _enclosing(module_path(node))}
-        self._used: set[str] = set()
-
-    def take(self, node: Node, label: str) -> str:
-        """A name that was not given yet: the module's path, with a label where the module holds more than this."""
-        path = module_path(node)
-        name = path
-        if path in self._inner or path in self._used:
-            name = f"{path}.{label}" if path else label
-        base, count = name, 1
-        while name in self._used:
-            count += 1
-            name = f"{base}_{count}"
-        self._used.add(name)
-        return name
-
-
-def module_path(node: Node) -> str:
-    """Dotted path of the module a node was traced in; empty for the model itself."""
-    stack = node.meta.get("nn_module_stack") or {}
-    return str(list(stack.values())[-1][0]) if stack else ""
-
-
-def _enclosing(path: str) -> set[str]:
-    """The paths of the modules around a module, the model's own (the empty path) included."""
-    parts = path.split(".")
-    return {".".join(parts[:depth]) for depth in range(len(parts))} | {""}
-
-
-def operator_name(node: Node) -> str:
-    """The out-of-place name of a node's operator without its namespace: ``"relu.default"`` for aten.relu_.default."""
-    name, dot, overload = str(node.target).removeprefix("aten.").partition(".")
-    return name.removesuffix("_") + dot + overload
 
 
 def constant_axis(name: str, size: int) -> Axis:
