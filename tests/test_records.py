@@ -12,6 +12,7 @@ import pytest
 from nasc.errors import RunError
 from nasc.records import (
     Record,
+    Width,
     append_record,
     collect_records,
     load_record,
