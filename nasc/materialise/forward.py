@@ -10,6 +10,9 @@ from nasc.materialise.containers import is_name
 from nasc.materialise.expressions import expression, literal
 from nasc.materialise.operators import INTEGER_ARITHMETIC, arguments, base_name, is_assertion, module_path, mutates
 
+BUFFER = "nasc_buffer"
+"""Key in the ``meta`` of a ``get_attr`` node that stands for a buffer."""
+
 _SHORT_NAMES = ("x", "y", "z", "u", "v", "w")
 _TAKEN = frozenset({"self", "device", "torch", "nn", "F", "Tensor", "Path", "Block", "load_file"})
 
@@ -18,7 +21,7 @@ class Forward:
     """The text of a model's ``forward``.
 
     Args:
-        graph: An exported graph, every parameter and buffer a ``get_attr`` node.
+        graph: An exported graph, every parameter and buffer a ``get_attr`` node, buffers marked :data:`BUFFER`.
         attribute: Python text for the parameter or buffer behind a ``get_attr`` node.
         called: ``(access text, input node)`` by node, for every node that is a call of a layer.
         returned: What the graph gives back, nodes in any nesting of tuples, lists and dicts.
@@ -170,22 +173,22 @@ def _is_inlined(node: Node) -> bool:
 
 
 def _same_as(node: Node) -> Node | None:
-    """The node whose value this one merely repeats, where nobody writes into either; else None."""
-    if node.op != "call_function" or node.target in INTEGER_ARITHMETIC or base_name(node) == "getitem":
+    """The node whose value this one merely repeats, where nobody writes into it; else None."""
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload) or not node.args:
         return None
-    repeats = base_name(node) in ("lift_fresh_copy", "detach_", "alias") or (
-        base_name(node) == "dropout" and arguments(node)["p"] == 0
-    )
-    source = node.args[0] if node.args else None
-    if not repeats or not isinstance(source, Node):
+    source, name = node.args[0], base_name(node)
+    if not isinstance(source, Node) or any(_writes(user) for user in node.users):
         return None
-    if (
-        base_name(node) == "detach_" and base_name(source) != "lift_fresh_copy"
-        if source.op == "call_function"
-        else False
-    ):
-        return None
-    return None if any(_writes(user) for user in node.users) else source
+    if name in ("lift_fresh_copy", "alias") or (name == "dropout" and arguments(node)["p"] == 0):
+        return source
+    return source if name in ("detach", "detach_") and _is_constant(source) else None
+
+
+def _is_constant(node: Node) -> bool:
+    """A buffer of the model: no gradient ends where it is detached."""
+    if node.op == "call_function" and base_name(node) in ("lift_fresh_copy", "alias", "detach", "detach_"):
+        return isinstance(node.args[0], Node) and _is_constant(node.args[0])
+    return node.op == "get_attr" and BUFFER in node.meta
 
 
 def _writes(node: Node) -> bool:

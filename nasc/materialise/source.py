@@ -18,7 +18,7 @@ from torch.fx.passes.fake_tensor_prop import FakeTensorProp
 
 from nasc.artifact import TensorSpec
 from nasc.materialise.containers import Containers, Held, is_name
-from nasc.materialise.forward import Forward, nodes_in
+from nasc.materialise.forward import BUFFER, Forward, nodes_in
 from nasc.materialise.layers import Layer, recognise
 
 _TAKEN = frozenset({"Block", "F", "Path", "Tensor", "load", "load_file", "nn", "torch", "str"})
@@ -121,6 +121,9 @@ class _Writer:
             for tensor in [self._tensor(name)]
         }
         self._names = names
+        for node, name in names.items():
+            if name in self._held and not self._held[name].is_parameter:
+                node.meta[BUFFER] = True
         layers, calls = self._find_layers()
         self._containers = Containers(self._held, layers, self._living_ties(layers), order)
         called = {node: (self._containers.access(path), layer.input) for node, (path, layer) in calls.items()}

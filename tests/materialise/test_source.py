@@ -162,6 +162,7 @@ def test_buffers_outside_the_state_dict_stay_outside_and_keep_their_value(tmp_pa
 
     model = Shifted()
     small = materialise(trace(model, (torch.randn(2, 4),)), Selection())
+    assert "detach" not in source_of(small).text
     assert list(small.state_dict()) == list(model.state_dict())
     save_model(small, tmp_path)
     x = torch.randn(5, 4)
@@ -240,6 +241,24 @@ def test_what_is_written_computes_what_was_traced(tmp_path):
         assert torch.equal(one, other)
     save_model(small, tmp_path)
     assert torch.equal(load_model(tmp_path)(x)[0], small(x)[0])
+
+
+def test_a_gradient_that_the_model_stops_stays_stopped():
+    class Stopping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4))
+            self.other = nn.Parameter(torch.ones(4))
+
+        def forward(self, x):
+            return x * self.weight.detach() + (x * self.other).detach() + x * self.other
+
+    model = Stopping()
+    small = materialise(trace(model, (torch.randn(2, 4),)), Selection())
+    for module in (model, small):
+        module(torch.ones(1, 4)).sum().backward()
+    assert small.weight.grad is None
+    assert torch.equal(small.other.grad, model.other.grad)
 
 
 def test_several_inputs_keep_their_order_and_names():
