@@ -7,13 +7,17 @@ TORCH := torch==2.13.0
 # CPU builds of torch lack what these ask for, and run them all the same: see nasc/models/torchvision.py.
 ZOO := torchvision==0.28.0 timm==1.0.31
 export OMP_NUM_THREADS ?= 1
+SIZE ?= small
+# Every script of benchmarks/ that runs a study, but for those that only hold what studies share.
+STUDIES := $(filter-out __init__ study figure,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .PHONY: help demo test check docs bench lock clean
 help:
 	@echo "make demo   all of nasc on embedded data, in minutes: ends with a measured model and a page"
 	@echo "make test   everything a change must pass: format, lint, layers, types, tests, docs"
 	@echo "make docs   the documentation site, in site/"
-	@echo "make bench  what we claim, measured again (hours; append SIZE=full for a GPU)"
+	@echo "make bench  what we claim, measured again (hours; SIZE=tiny for minutes, SIZE=full for a GPU)"
+	@echo "make results  the tables of what benchmarks/results/ holds, nothing is run"
 	@echo "make lock   write the lock files from what is installed in .venv"
 	@echo "make clean  remove what make built"
 
@@ -30,7 +34,11 @@ docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks --size $(or $(SIZE),small)
+	for study in $(STUDIES); do $(BIN)/python -m benchmarks.$$study --size $(SIZE) || exit 1; done
+
+.PHONY: results
+results: $(VENV)/.dev
+	@for study in $(STUDIES); do echo "== $$study"; $(BIN)/python -m benchmarks.$$study --size $(SIZE) --report; done
 
 lock: $(VENV)/.dev
 	$(BIN)/python .ci/lock.py
