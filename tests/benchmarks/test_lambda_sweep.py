@@ -1,4 +1,5 @@
 import csv
+import json
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import study
 import torch
 
 from nasc.cost import cost
+from nasc.devices import get_device
 from nasc.graph import Network
 from nasc.methods import Price
 from nasc.training import Recipe, train
@@ -18,7 +20,7 @@ from nasc.training import Recipe, train
 @pytest.fixture
 def cell() -> dict[str, Any]:
     """A network so small that its table on the simulated device takes a few seconds."""
-    small = {"model": "mlp@0.1", "train_size": 256, "epochs": 2}
+    small = {"model": "mlp@0.1", "train_size": 1024, "epochs": 8}
     return lambda_sweep.cells("tiny", 1, "simulated")[0] | small
 
 
@@ -52,10 +54,10 @@ def test_masks_take_the_learning_rate_of_the_recipe_step_by_step(subject: tuple[
     method = lambda_sweep.make_method(Price(network), 1.0, recipe, len(data.train_y))
     for step in range(total_steps):
         before = method.masks.flat.detach().clone()
-        method.masks.flat.grad = torch.full_like(before, 0.5)
+        method.masks.flat.grad = torch.full_like(before, 0.1)
         method.step()
         moved = before - method.masks.flat.detach()
-        torch.testing.assert_close(moved, torch.full_like(moved, 0.5 * recipe.learning_rate_at(step, total_steps)))
+        torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * recipe.learning_rate_at(step, total_steps)))
 
 
 def test_a_sweep_on_a_simulated_device_ends_with_files_a_table_and_a_figure(
@@ -66,13 +68,13 @@ def test_a_sweep_on_a_simulated_device_ends_with_files_a_table_and_a_figure(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     lambda_sweep.cover_table(cell)
-    assert lambda_sweep.table_covers(lambda_sweep_device(), subject[1])
+    assert lambda_sweep.table_covers(get_device("simulated"), subject[1])
     cells = [cell, cell | {"price": "seconds", "strength": 60.0}, cell | {"price": "macs", "strength": 60.0}]
     for planned in cells:
         row = {"cell": planned, **lambda_sweep.run_cell(planned)}
         check_row(row, subject[1])
         with study.results_file(lambda_sweep.NAME, "tiny").open("a") as file:
-            file.write(study.json.dumps(row) + "\n")
+            file.write(json.dumps(row) + "\n")
     assert study.run_study(lambda_sweep.NAME, cells, lambda_sweep.run_cell, arguments())[0]["macs"] == row["dense_macs"]
 
     lambda_sweep.measure_files("tiny", "simulated")
@@ -80,19 +82,15 @@ def test_a_sweep_on_a_simulated_device_ends_with_files_a_table_and_a_figure(
     lambda_sweep.measure_files("tiny", "simulated")
     assert study.load_rows(f"{lambda_sweep.NAME}-latency", "tiny") == timed
     assert [row["origin"] for row in timed] == ["simulated", "simulated"]
-    assert all(row["measured_s"] == pytest.approx(row["predicted_s"], rel=0.05) for row in timed)
+    for measured in timed:  # launches cancel in the difference to the dense model
+        saved = row["dense_predicted_s"] - measured["predicted_s"]
+        assert measured["dense_measured_s"] - measured["measured_s"] == pytest.approx(saved, rel=0.1)
 
     lambda_sweep.report("tiny")
     printed = capsys.readouterr().out
     assert "Pareto front of accuracy against measured latency" in printed
     assert len(list(csv.DictReader((results / "lambda_sweep-tiny.csv").open()))) == 3
     assert (results / "lambda_sweep-tiny.svg").exists()
-
-
-def lambda_sweep_device() -> Any:
-    from nasc.devices import get_device
-
-    return get_device("simulated")
 
 
 def check_row(row: dict[str, Any], network: Network) -> None:
@@ -105,7 +103,7 @@ def check_row(row: dict[str, Any], network: Network) -> None:
         assert row["macs"] == row["dense_macs"]
     else:
         assert row["macs"] < row["dense_macs"]
-        assert [set(epoch) >= {"price", "relaxed_price", "survivors"} for epoch in row["epochs"]] == [True, True]
+        assert all(set(epoch) >= {"price", "relaxed_price", "survivors"} for epoch in row["epochs"])
 
 
 def test_the_front_keeps_what_nothing_beats() -> None:
