@@ -11,13 +11,14 @@ SIZE ?= small
 # Every script of benchmarks/ that runs a study, but for those that only hold what studies share.
 STUDIES := $(filter-out __init__ study figure,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
-.PHONY: help demo test check docs bench lock clean
+.PHONY: help demo test check docs bench reference lock clean
 help:
 	@echo "make demo   all of nasc on embedded data, in minutes: ends with a measured model and a page"
 	@echo "make test   everything a change must pass: format, lint, layers, types, tests, docs"
 	@echo "make docs   the documentation site, in site/"
 	@echo "make bench  what we claim, measured again (hours; SIZE=tiny for minutes, SIZE=full for a GPU)"
 	@echo "make results  the tables of what benchmarks/results/ holds, nothing is run"
+	@echo "make reference  docs/cli.md, from the program's own help"
 	@echo "make lock   write the lock files from what is installed in .venv"
 	@echo "make clean  remove what make built"
 
@@ -39,6 +40,9 @@ bench: $(VENV)/.dev
 .PHONY: results
 results: $(VENV)/.dev
 	@for study in $(STUDIES); do echo "== $$study"; $(BIN)/python -m benchmarks.$$study --size $(SIZE) --report; done
+
+reference: $(VENV)/.dev
+	$(BIN)/python .ci/reference.py
 
 lock: $(VENV)/.dev
 	$(BIN)/python .ci/lock.py

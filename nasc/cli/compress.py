@@ -30,7 +30,7 @@ KEYS = (
 """Fields of the record that the JSON reply repeats, beside the paths."""
 
 
-@click.command(cls=Verb)
+@click.command("compress", cls=Verb)
 @model_option()
 @data_option()
 @device_options

@@ -8,7 +8,7 @@ from nasc.cli._output import Reply, Verb
 from nasc.errors import RunError
 
 
-@click.command(cls=Verb)
+@click.command("dashboard", cls=Verb)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option(
     "--html",

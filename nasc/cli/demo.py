@@ -12,7 +12,7 @@ MODEL, DATA = "digits-cnn", "digits"
 TARGETS = ("-40%", "-65%", "-85%")
 
 
-@click.command(cls=Verb)
+@click.command("demo", cls=Verb)
 @device_options
 @click.option(
     "--out",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nasc.devices import DeviceStatus
 
 
-@click.command(cls=Verb)
+@click.command("devices", cls=Verb)
 def command() -> Reply:
     """List what can be profiled from here, and what is missing for the rest.
 

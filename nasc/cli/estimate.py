@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nasc.cost import LatencyPrice
 
 
-@click.command(cls=Verb)
+@click.command("estimate", cls=Verb)
 @model_option()
 @shape_options
 @device_options

@@ -9,7 +9,7 @@ from nasc.cli._output import Reply, Verb
 from nasc.units import format_bytes
 
 
-@click.command(cls=Verb)
+@click.command("export", cls=Verb)
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
 @click.option(
     "--format",

@@ -6,7 +6,7 @@ from nasc.cli._options import model_option, shape_options
 from nasc.cli._output import Reply, Verb
 
 
-@click.command(cls=Verb)
+@click.command("inspect", cls=Verb)
 @model_option()
 @shape_options
 def command(model: str, input_shape: tuple[int, ...] | None, classes: int | None) -> Reply:

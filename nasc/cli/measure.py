@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nasc.devices import Device
 
 
-@click.command(cls=Verb)
+@click.command("measure", cls=Verb)
 @click.argument("subject", type=click.Path(path_type=Path), metavar="RUN|FILE")
 @device_options
 @click.option(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_MODELS = ("digits-cnn", "mobilenetv3-tiny", "resnet-tiny")
 
 
-@click.command(cls=Verb)
+@click.command("profile", cls=Verb)
 @device_options
 @click.option(
     "--model",

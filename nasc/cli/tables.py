@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nasc.table import TableFiles
 
 
-@click.command(cls=Verb)
+@click.command("tables", cls=Verb)
 @click.argument("action", type=click.Choice(["show", "check"]), default="show")
 @device_options
 @click.option(

@@ -1,5 +1,6 @@
 """Every command the documentation shows can be typed, and every verb is documented."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -39,3 +40,12 @@ def test_links_and_files_that_pages_name_exist(page: Path) -> None:
         assert (page.parent / link).exists(), f"{page.name} links to {link}"
     for file in re.findall(r"`((?:nasc|docs|benchmarks|tests|profilers)/[\w/.]+)`", text):
         assert (ROOT / file).exists(), f"{page.name} names {file}"
+
+
+def test_the_command_line_reference_says_what_the_program_says() -> None:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / ".ci" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    assert (ROOT / "docs" / "cli.md").read_text() == reference.render(), "run: make reference"
