@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from nasc.exporters.litert.emitters import Array
+from nasc.exporters.litert.instruction import Array
+from nasc.exporters.litert.windows import Side, sides
 from nasc.graph.lowering.layout import Columns
 from nasc.graph.network import Kernel, Network
 
@@ -105,21 +106,18 @@ def average_divisors(kernel: Kernel) -> Array | None:
     if extra["divisor"] is not None:
         counts = np.full((1, 1), float(extra["divisor"]))
     else:
-        sides = (("height", "h", "top", "bottom", 0), ("width", "w", "left", "right", 1))
-        rows, columns = (_window_counts(kernel, *side) for side in sides)
-        counts = np.outer(rows, columns).astype(np.float64)
+        pads, count_padding = extra["padding"], bool(extra["count_padding"])
+        down, right = (
+            _window_counts(side, pad if count_padding else 0) for side, pad in zip(sides(of), pads, strict=True)
+        )
+        counts = np.outer(down, right).astype(np.float64)
     return None if np.all(counts == window) else (window / counts).astype(np.float32)
 
 
-def _window_counts(kernel: Kernel, side: str, suffix: str, first: str, last: str, axis: int) -> NDArray[np.int64]:
-    """Entries that PyTorch counts in each window along one side."""
-    of, padding = kernel.signature, int(kernel.extra["padding"][axis])
-    size, window, stride = int(of[side]), int(of[f"kernel_{suffix}"]), int(of[f"stride_{suffix}"])
-    before, after = int(of[f"pad_{first}"]), int(of[f"pad_{last}"])
-    outputs = (size + before + after - window) // stride + 1
-    starts = np.arange(outputs) * stride - before
-    counted = padding if kernel.extra["count_padding"] else 0
-    return np.minimum(starts + window, size + counted) - np.maximum(starts, -counted)
+def _window_counts(side: Side, counted: int) -> NDArray[np.int64]:
+    """Entries in each window that lie in the input or in the padding that counts, ``counted`` at either end."""
+    starts = np.arange(side.count) * side.stride - side.before
+    return np.minimum(starts + side.window, side.size + counted) - np.maximum(starts, -counted)
 
 
 def _array(tensor: Tensor) -> Wide:

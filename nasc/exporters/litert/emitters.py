@@ -8,51 +8,18 @@ Layout: images are (batch, height, width, channels); everything else has its cha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from numpy.typing import NDArray
 
 from nasc.errors import ExportError
 from nasc.exporters.litert.flatbuffer import ModelBuilder
-from nasc.kernels import KernelShape
+from nasc.exporters.litert.instruction import Instruction, unknown_op
+from nasc.exporters.litert.operators import ACTIVATIONS, ARITHMETIC, arithmetic, pad, reshape, scalar
+from nasc.exporters.litert.windows import sides
 
-Array = NDArray[np.float32]
-
-LOWEST = np.finfo(np.float32).min
-
-_ACTIVATIONS = {
-    None: schema.ActivationFunctionType.NONE,
-    "relu": schema.ActivationFunctionType.RELU,
-    "relu6": schema.ActivationFunctionType.RELU6,
-}
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """One kernel, ready to be written.
-
-    Args:
-        shape: Kind, attributes and sizes.
-        name: Name of the tensor it writes.
-        constants: ``weight`` (torch layout) and ``bias`` of what has them, norm folded in; ``other`` of a binary kernel
-            with a constant operand.
-        activation: Clamp folded in: None, ``"relu"`` or ``"relu6"``.
-        extra: The lowering's notes (:class:`nasc.graph.network.Kernel`).
-    """
-
-    shape: KernelShape
-    name: str = ""
-    constants: Mapping[str, Array] = field(default_factory=dict)
-    activation: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Any:
-        """An attribute of the signature."""
-        return self.shape.signature[name]
-
+LOWEST = float(np.finfo(np.float32).min)
 
 Emitter = Callable[[ModelBuilder, Instruction, Sequence[int]], int]
 
@@ -89,11 +56,11 @@ def _conv(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     return builder.operator(
         "CONV_2D",
         [source, builder.constant(weight), builder.constant(it.constants["bias"])],
-        (1, *output_positions(it), weight.shape[0]),
+        (1, *_output_positions(it), weight.shape[0]),
         name=it.name,
         options="Conv2DOptions",
         padding=padding,
-        fusedActivationFunction=_ACTIVATIONS[it.activation],
+        fusedActivationFunction=ACTIVATIONS[it.activation],
         **_strides(it),
         **_dilations(it),
     )
@@ -105,12 +72,12 @@ def _depthwise(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) ->
     return builder.operator(
         "DEPTHWISE_CONV_2D",
         [source, builder.constant(weight), builder.constant(it.constants["bias"])],
-        (1, *output_positions(it), weight.shape[3]),
+        (1, *_output_positions(it), weight.shape[3]),
         name=it.name,
         options="DepthwiseConv2DOptions",
         padding=padding,
         depthMultiplier=int(it["multiplier"]),
-        fusedActivationFunction=_ACTIVATIONS[it.activation],
+        fusedActivationFunction=ACTIVATIONS[it.activation],
         **_strides(it),
         **_dilations(it),
     )
@@ -126,8 +93,41 @@ def _linear(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> in
         name=it.name,
         options="FullyConnectedOptions",
         keepNumDims=True,
-        fusedActivationFunction=_ACTIVATIONS[it.activation],
+        fusedActivationFunction=ACTIVATIONS[it.activation],
     )
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+def _output_positions(it: Instruction) -> tuple[int, int]:
+    """Height and width of what a convolution or pool writes."""
+    down, right = sides(it.shape.signature)
+    return down.count, right.count
+
+
+def _padded(builder: ModelBuilder, it: Instruction, source: int, fill: float) -> tuple[int, int]:
+    """What to read, with which padding mode: SAME where it matches exactly, else PAD and VALID (XNNPACK fuses them)."""
+    both = sides(it.shape.signature)
+    if all(side.read_padding == (0, 0) for side in both):
+        return source, schema.Padding.VALID
+    if all(side.is_same for side in both):
+        return source, schema.Padding.SAME
+    return _pad_explicitly(builder, it, source, fill), schema.Padding.VALID
+
+
+def _pad_explicitly(builder: ModelBuilder, it: Instruction, source: int, fill: float) -> int:
+    down, right = sides(it.shape.signature)
+    amounts = ((0, 0), down.read_padding, right.read_padding, (0, 0))
+    return pad(builder, source, amounts, fill) if any(map(any, amounts)) else source
+
+
+def _strides(it: Instruction) -> dict[str, int]:
+    return {"strideH": int(it["stride_h"]), "strideW": int(it["stride_w"])}
+
+
+def _dilations(it: Instruction) -> dict[str, int]:
+    return {"dilationHFactor": int(it["dilation_h"]), "dilationWFactor": int(it["dilation_w"])}
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------------
@@ -136,14 +136,14 @@ def _linear(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> in
 def _pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     maximum = it["op"] == "max"
     if maximum:
-        source, padding = _padded(builder, it, inputs[0], fill=float(LOWEST))
+        source, padding = _padded(builder, it, inputs[0], fill=LOWEST)
     else:  # the format's own padding of averages leaves the padding out of the count; PAD counts it, as torch does
         source, padding = _pad_explicitly(builder, it, inputs[0], fill=0.0), schema.Padding.VALID
     divisors = it.constants.get("divisors")  # (height, width) of window size / torch's divisor, where they differ
     pooled = builder.operator(
         "MAX_POOL_2D" if maximum else "AVERAGE_POOL_2D",
         [source],
-        (1, *output_positions(it), builder.shape(source)[3]),
+        (1, *_output_positions(it), builder.shape(source)[3]),
         name=it.name if divisors is None else "",
         options="Pool2DOptions",
         padding=padding,
@@ -154,7 +154,7 @@ def _pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     )
     if divisors is None:
         return pooled
-    return _binary_operator(builder, "mul", (pooled, builder.constant(divisors[None, :, :, None])), it.name)
+    return arithmetic(builder, "mul", (pooled, builder.constant(divisors[None, :, :, None])), it.name)
 
 
 def _global_pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
@@ -192,28 +192,18 @@ _UNARY: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "square": ("SQUARE", "SquareOptions", {}),
 }
 
-# op -> (operator, options table, has a fused activation)
-_BINARY: Mapping[str, tuple[str, str, bool]] = {
-    "add": ("ADD", "AddOptions", True),
-    "sub": ("SUB", "SubOptions", True),
-    "mul": ("MUL", "MulOptions", True),
-    "div": ("DIV", "DivOptions", True),
-    "maximum": ("MAXIMUM", "MaximumMinimumOptions", False),
-    "minimum": ("MINIMUM", "MaximumMinimumOptions", False),
-}
-
 
 def _unary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     (source,) = inputs
     op = str(it["op"])
     if op == "hard_sigmoid":  # min(max(x + 3, 0), 6) / 6
-        shifted = _binary_operator(builder, "add", (source, _scalar(builder, 3.0)), "", "relu6")
-        return _binary_operator(builder, "mul", (shifted, _scalar(builder, 1.0 / 6.0)), it.name)
+        shifted = arithmetic(builder, "add", (source, scalar(builder, 3.0)), activation="relu6")
+        return arithmetic(builder, "mul", (shifted, scalar(builder, 1.0 / 6.0)), it.name)
     if op == "silu":
         gate = builder.operator("LOGISTIC", [source], builder.shape(source))
-        return _binary_operator(builder, "mul", (source, gate), it.name)
+        return arithmetic(builder, "mul", (source, gate), it.name)
     if op not in _UNARY:
-        raise _unknown_op(it, (*_UNARY, "hard_sigmoid", "silu"))
+        raise unknown_op(it, (*_UNARY, "hard_sigmoid", "silu"))
     code, options, fields = _UNARY[op]
     values = {name: it.extra.get(name, value) for name, value in fields.items()}
     return builder.operator(code, [source], builder.shape(source), name=it.name, options=options, **values)
@@ -224,9 +214,9 @@ def _binary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> in
     if "other" in it.constants:
         operands.insert(int(it.extra.get("other_position", 1)), builder.constant(it.constants["other"]))
     op = str(it["op"])
-    if op not in _BINARY:
-        raise _unknown_op(it, tuple(_BINARY))
-    return _binary_operator(builder, op, operands, it.name, it.activation)
+    if op not in ARITHMETIC:
+        raise unknown_op(it, tuple(ARITHMETIC))
+    return arithmetic(builder, op, operands, it.name, it.activation)
 
 
 def _softmax(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
@@ -254,7 +244,7 @@ def _concat(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> in
 def _move(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     writer = _MOVES.get(str(it["op"]))
     if writer is None:
-        raise _unknown_op(it, tuple(_MOVES))
+        raise unknown_op(it, tuple(_MOVES))
     return writer(builder, it, inputs[0])
 
 
@@ -271,7 +261,7 @@ def _transpose(builder: ModelBuilder, it: Instruction, source: int) -> int:
 
 
 def _pad(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    return _pad_operator(builder, source, it.extra["amounts"], float(it.extra.get("fill", 0.0)), it.name)
+    return pad(builder, source, it.extra["amounts"], float(it.extra.get("fill", 0.0)), it.name)
 
 
 def _slice(builder: ModelBuilder, it: Instruction, source: int) -> int:
@@ -313,7 +303,7 @@ def _free(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     shape = tuple(it.extra["shape"])
     if shape == builder.shape(inputs[0]):
         return inputs[0]
-    return _reshape(builder, inputs[0], shape, it.name)
+    return reshape(builder, inputs[0], shape, it.name)
 
 
 EMITTERS: Mapping[str, Emitter] = {
@@ -330,104 +320,3 @@ EMITTERS: Mapping[str, Emitter] = {
     "move": _move,
     "free": _free,
 }
-
-
-# --- shared by the emitters -------------------------------------------------------------------------------------------
-
-
-def output_positions(it: Instruction) -> tuple[int, int]:
-    """Height and width of what a convolution or pool writes."""
-    return _output_size(it, "height"), _output_size(it, "width")
-
-
-def _output_size(it: Instruction, side: str) -> int:
-    size, window, stride, before, after = _geometry(it, side)
-    return (size + before + after - window) // stride + 1
-
-
-def _geometry(it: Instruction, side: str) -> tuple[int, int, int, int, int]:
-    """Input size, dilated window, stride, padding before and after, along one side."""
-    suffix, first, last = ("h", "top", "bottom") if side == "height" else ("w", "left", "right")
-    dilation = int(it[f"dilation_{suffix}"]) if it.shape.kind != "pool" else 1
-    window = (int(it[f"kernel_{suffix}"]) - 1) * dilation + 1
-    return int(it[side]), window, int(it[f"stride_{suffix}"]), int(it[f"pad_{first}"]), int(it[f"pad_{last}"])
-
-
-def _used_padding(it: Instruction, side: str) -> tuple[int, int]:
-    """Padding before and after that some window really reads (a stride may leave the last rows unread)."""
-    size, window, stride, before, _ = _geometry(it, side)
-    read = (_output_size(it, side) - 1) * stride + window
-    return before, max(read - size - before, 0)
-
-
-def _is_same(it: Instruction, side: str) -> bool:
-    """The format's SAME padding gives exactly these windows: as many outputs as strides, the odd entry at the end."""
-    size, window, stride, before, _ = _geometry(it, side)
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + window - size, 0)
-    return _output_size(it, side) == outputs and before == total // 2
-
-
-def _padded(builder: ModelBuilder, it: Instruction, source: int, fill: float) -> tuple[int, int]:
-    """What to read, with which padding mode: SAME where it matches exactly, else PAD and VALID (XNNPACK fuses them)."""
-    sides = ("height", "width")
-    if all(_used_padding(it, side) == (0, 0) for side in sides):
-        return source, schema.Padding.VALID
-    if all(_is_same(it, side) for side in sides):
-        return source, schema.Padding.SAME
-    return _pad_explicitly(builder, it, source, fill), schema.Padding.VALID
-
-
-def _pad_explicitly(builder: ModelBuilder, it: Instruction, source: int, fill: float) -> int:
-    amounts = [(0, 0), _used_padding(it, "height"), _used_padding(it, "width"), (0, 0)]
-    return _pad_operator(builder, source, amounts, fill, "") if any(map(any, amounts)) else source
-
-
-def _pad_operator(
-    builder: ModelBuilder, source: int, amounts: Sequence[tuple[int, int]], fill: float, name: str
-) -> int:
-    shape = [size + before + after for size, (before, after) in zip(builder.shape(source), amounts, strict=True)]
-    operands = [source, builder.constant(np.asarray(amounts, np.int32))]
-    if fill == 0.0:
-        return builder.operator("PAD", operands, shape, name=name, options="PadOptions")
-    return builder.operator("PADV2", [*operands, _scalar(builder, fill)], shape, name=name, options="PadV2Options")
-
-
-def _reshape(builder: ModelBuilder, source: int, shape: Sequence[int], name: str) -> int:
-    target = np.asarray(shape, np.int32)
-    return builder.operator(
-        "RESHAPE",
-        [source, builder.constant(target)],
-        shape,
-        name=name,
-        options="ReshapeOptions",
-        newShape=target,
-    )
-
-
-def _binary_operator(
-    builder: ModelBuilder, op: str, operands: Sequence[int], name: str, activation: str | None = None
-) -> int:
-    code, options, clamps = _BINARY[op]
-    shape = np.broadcast_shapes(*(builder.shape(operand) for operand in operands))
-    values = {"fusedActivationFunction": _ACTIVATIONS[activation]} if clamps else {}
-    return builder.operator(code, operands, shape, name=name, options=options, **values)
-
-
-def _scalar(builder: ModelBuilder, value: float) -> int:
-    return builder.constant(np.asarray([value], np.float32))
-
-
-def _strides(it: Instruction) -> dict[str, int]:
-    return {"strideH": int(it["stride_h"]), "strideW": int(it["stride_w"])}
-
-
-def _dilations(it: Instruction) -> dict[str, int]:
-    return {"dilationHFactor": int(it["dilation_h"]), "dilationWFactor": int(it["dilation_w"])}
-
-
-def _unknown_op(it: Instruction, known: Sequence[str]) -> ExportError:
-    return ExportError(
-        f"expected a {it.shape.kind} kernel with op {', '.join(sorted(known))}; got {it['op']!r} ({it.name})",
-        "export another format: nasc export --format onnx",
-    )

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from nasc.errors import ExportError
-from nasc.exporters.litert.emitters import Array, Instruction, emit
+from nasc.exporters.litert.emitters import emit
 from nasc.exporters.litert.flatbuffer import ModelBuilder
+from nasc.exporters.litert.instruction import Array, Instruction
 from nasc.kernels import KernelShape
 
 Shape = tuple[int, ...]

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from nasc.errors import ExportError
 from nasc.exporters.litert.constants import Constants
-from nasc.exporters.litert.emitters import Instruction, emit
+from nasc.exporters.litert.emitters import emit
 from nasc.exporters.litert.flatbuffer import ModelBuilder
+from nasc.exporters.litert.instruction import Instruction
 from nasc.graph.lowering import BATCH
 from nasc.graph.lowering.layout import boundary_layout, stored_shape
 from nasc.graph.network import Kernel, Network

@@ -1,0 +1,59 @@
+"""Single LiteRT operators that several kinds of kernels are made of."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from nasc.exporters.litert.flatbuffer import ModelBuilder
+
+ACTIVATIONS: Mapping[str | None, int] = {
+    None: schema.ActivationFunctionType.NONE,
+    "relu": schema.ActivationFunctionType.RELU,
+    "relu6": schema.ActivationFunctionType.RELU6,
+}
+"""The schema's number of a clamp that is folded in."""
+
+# op -> (operator, options table, has a fused activation)
+ARITHMETIC: Mapping[str, tuple[str, str, bool]] = {
+    "add": ("ADD", "AddOptions", True),
+    "sub": ("SUB", "SubOptions", True),
+    "mul": ("MUL", "MulOptions", True),
+    "div": ("DIV", "DivOptions", True),
+    "maximum": ("MAXIMUM", "MaximumMinimumOptions", False),
+    "minimum": ("MINIMUM", "MaximumMinimumOptions", False),
+}
+"""Operators of two operands that broadcast."""
+
+
+def arithmetic(
+    builder: ModelBuilder, op: str, operands: Sequence[int], name: str = "", activation: str | None = None
+) -> int:
+    """One of :data:`ARITHMETIC`; the output has the broadcast shape."""
+    code, options, clamps = ARITHMETIC[op]
+    shape = np.broadcast_shapes(*(builder.shape(operand) for operand in operands))
+    values = {"fusedActivationFunction": ACTIVATIONS[activation]} if clamps else {}
+    return builder.operator(code, operands, shape, name=name, options=options, **values)
+
+
+def pad(
+    builder: ModelBuilder, source: int, amounts: Sequence[tuple[int, int]], fill: float = 0.0, name: str = ""
+) -> int:
+    """Entries of value ``fill`` before and after every axis."""
+    shape = [size + before + after for size, (before, after) in zip(builder.shape(source), amounts, strict=True)]
+    operands = [source, builder.constant(np.asarray(amounts, np.int32))]
+    if fill == 0.0:
+        return builder.operator("PAD", operands, shape, name=name, options="PadOptions")
+    return builder.operator("PADV2", [*operands, scalar(builder, fill)], shape, name=name, options="PadV2Options")
+
+
+def reshape(builder: ModelBuilder, source: int, shape: Sequence[int], name: str = "") -> int:
+    """The same entries in another shape."""
+    target = np.asarray(shape, np.int32)
+    operands = [source, builder.constant(target)]
+    return builder.operator("RESHAPE", operands, shape, name=name, options="ReshapeOptions", newShape=target)
+
+
+def scalar(builder: ModelBuilder, value: float) -> int:
+    """A constant of one entry."""
+    return builder.constant(np.asarray([value], np.float32))
