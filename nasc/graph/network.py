@@ -123,7 +123,7 @@ class Network:
         rewrites: What changes in an operator call with the sizes, by graph node name.
         names: Dotted parameter or buffer name by placeholder node name.
         running_variances: Buffers whose neutral value is one (running variances of batch norms).
-        batch: Batch size the program was exported with; None where no batch axis could be told.
+        batch: Batch size the program was exported with; None where the model works for its example's batch only.
     """
 
     model: nn.Module

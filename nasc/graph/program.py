@@ -22,14 +22,14 @@ def export_program(model: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[E
     """Export a module in eval mode; its mode, parameters and buffers are as before afterwards.
 
     The program is exported with a batch size that divides no size of the model, so that wherever this number appears
-    it is the batch. Where the model accepts only the batch size of its example, that one is used.
+    it is the batch. A model that accepts only the batch size of its example has no free batch axis.
 
     Args:
         model: Any module :func:`torch.export.export` accepts.
         example_inputs: Positional inputs; axis 0 of every tensor is the batch.
 
     Returns:
-        The cleaned program and the batch size in it, None where no batch axis could be told.
+        The cleaned program and the batch size in it, None where the batch is fixed.
     """
     batch = _unmistakable_batch(model, example_inputs)
     if batch is not None:
@@ -37,8 +37,7 @@ def export_program(model: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[E
             return clean(_export(model, _with_batch(example_inputs, batch))), batch
         except Exception:  # the example's own batch decides: its failure is the one to report
             pass
-    own = _common_batch(example_inputs)
-    return clean(_export(model, example_inputs)), own if own is not None and own > 1 else None
+    return clean(_export(model, example_inputs)), None
 
 
 def _export(model: nn.Module, inputs: tuple[Any, ...]) -> ExportedProgram:

@@ -221,6 +221,26 @@ def regroup(axis: Iterable[Variable], sizes: Sequence[int]) -> list[Factors] | N
     Returns:
         One axis per size, or None where a boundary cannot be drawn.
     """
+    groups, _ = _distribute(axis, sizes)
+    return groups
+
+
+def regroup_freezing(axis: Iterable[Variable], sizes: Sequence[int], reason: str) -> list[Factors] | None:
+    """As :func:`regroup`, but a variable that a boundary cuts through is frozen and read as a plain number.
+
+    Returns:
+        One axis per size, or None where the batch is in the way.
+    """
+    axis = list(axis)
+    while True:
+        groups, obstacle = _distribute(merge_fixed(axis), sizes)
+        if groups is not None or obstacle is None or is_fixed([obstacle]) or has_batch([obstacle]):
+            return groups
+        freeze([obstacle], reason)
+
+
+def _distribute(axis: Iterable[Variable], sizes: Sequence[int]) -> tuple[list[Factors] | None, Variable | None]:
+    """The groups, or None and the variable that a boundary cuts through."""
     rest = normal(axis)
     result: list[Factors] = []
     for wanted in sizes:
@@ -229,17 +249,22 @@ def regroup(axis: Iterable[Variable], sizes: Sequence[int]) -> list[Factors] | N
         while need > 1:
             rest = normal(rest)
             if not rest:
-                return None
+                return None, None
             first = rest[0]
             if first.size <= need:
                 if need % first.size:
-                    return None
+                    return None, _free_one([first, *group, *rest])
                 need //= first.size
                 group.append(rest.pop(0))
             elif first.size % need or not split_product(first, need):
-                return None
+                return None, _free_one([first, *group, *rest])
         result.append(group)
-    return None if normal(rest) else result
+    return (None, None) if normal(rest) else (result, None)
+
+
+def _free_one(candidates: Factors) -> Variable | None:
+    """The first candidate that could still be frozen."""
+    return next((variable for variable in candidates if not is_fixed([variable]) and not has_batch([variable])), None)
 
 
 def split_sum(axis: Iterable[Variable], length: int) -> tuple[Factors, Factors] | None:

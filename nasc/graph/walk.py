@@ -47,7 +47,7 @@ def walk_program(program: ExportedProgram, model: nn.Module, batch: int | None) 
     Args:
         program: A cleaned program (:func:`nasc.graph.program.clean`).
         model: The module it was exported from; tells which parameters are tied.
-        batch: Batch size in the program, or None.
+        batch: Batch size in the program, one that divides no other size; or None.
     """
     walk = Walk(batch=batch, batch_variable=Variable(batch, frozen=BATCH, batch=True) if batch else None)
     first_names = {name: tied[0] for name, tied in tied_names(model).items()}

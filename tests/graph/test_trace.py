@@ -169,7 +169,7 @@ def test_a_batch_written_into_constants_stays_free() -> None:
     assert module_difference(network, random_kept(network), random_inputs(network, 7)) < 1e-6
 
 
-def test_a_model_that_fixes_its_batch_is_traced_at_that_batch() -> None:
+def test_a_model_that_fixes_its_batch_is_traced_at_that_batch_alone() -> None:
     class Fixed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -181,8 +181,9 @@ def test_a_model_that_fixes_its_batch_is_traced_at_that_batch() -> None:
             return self.last(self.first(x))
 
     network = trace(Fixed(), (torch.randn(4, 6),))
-    assert network.batch == 4
+    assert network.batch is None
     assert free_dims(network) == {"first": 9}
+    assert module_difference(network, random_kept(network), random_inputs(network, 4)) < 1e-6
 
 
 def test_writing_through_a_view_is_seen() -> None:

@@ -65,7 +65,7 @@ class Walk:
     """Everything the rules have said so far.
 
     Args:
-        batch: The batch size the program was exported with, or None where no input has a batch axis.
+        batch: The batch size the program was exported with, one that divides no other size; or None.
         axes: The axes of every node's value.
         origins: The nodes that are parameters, or views of one.
         rewrites: What changes in a call with the sizes.
@@ -87,7 +87,7 @@ class Walk:
     given: list[Variable] = field(default_factory=list)
 
     def fresh(self, value: Any, reason: str | None) -> Any:
-        """New axes for a value, frozen for a reason (or free); an axis as long as the batch is the batch."""
+        """New axes for a value, frozen for a reason (or free); see :meth:`fresh_axis` for the batch."""
         if isinstance(value, Tensor):
             return [self.fresh_axis(int(length), reason) for length in value.shape]
         if isinstance(value, (list, tuple)):
@@ -95,9 +95,9 @@ class Walk:
         return None
 
     def fresh_axis(self, length: int, reason: str | None) -> Factors:
-        """A new axis of the given length, or the batch."""
-        if self.batch_variable is not None and length == self.batch:
-            return [self.batch_variable]
+        """A new axis of the given length; the batch where its unmistakable size divides the length."""
+        if self.batch_variable is not None and length and length % self.batch_variable.size == 0:
+            return [self.batch_variable, *number(length // self.batch_variable.size, reason or POSITION)]
         return [Variable(length, frozen=reason)] if length != 1 else []
 
 

@@ -11,14 +11,15 @@ from nasc.graph.unify import (
     concatenation,
     freeze,
     is_fixed,
-    merge_fixed,
     number,
     regroup,
+    regroup_freezing,
     size,
     split_sum,
     unify,
 )
 
+_RESHAPED = "is reshaped in a way that cuts through it"
 _CUT = "is cut at a place that does not divide evenly"
 
 
@@ -32,10 +33,10 @@ _RESHAPES = "view reshape _unsafe_view flatten unflatten view_as reshape_as _res
 def reshape(call: Call) -> Axes:
     """Factors are distributed anew over the axes wanted."""
     axes = call.axes("self")
-    factors = merge_fixed([variable for axis in axes for variable in axis])
-    result = regroup(factors, call.shape)
+    factors = [variable for axis in axes for variable in axis]
+    result = regroup_freezing(factors, call.shape, _RESHAPED)
     if result is None:
-        call.freeze(axes, "is reshaped in a way that cuts through it")
+        call.freeze(axes, _RESHAPED)
         result = call.walk.fresh(call.value, POSITION)
     call.replace(torch.ops.aten.reshape.default, call["self"], tuple(SizeOf(axis) for axis in result))
     return result
