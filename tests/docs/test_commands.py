@@ -49,3 +49,7 @@ def test_the_command_line_reference_says_what_the_program_says() -> None:
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
     assert (ROOT / "docs" / "cli.md").read_text() == reference.render(), "run: make reference"
+
+
+def test_the_page_on_hand_written_loops_includes_the_tested_file() -> None:
+    assert '--8<-- "docs/examples/own_loop.py"' in (ROOT / "docs" / "how-to" / "own-loop.md").read_text()
