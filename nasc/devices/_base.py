@@ -21,12 +21,14 @@ class Visit:
         runs: Timed runs.
         warmup: Runs before them that are not timed.
         limit_s: The visit ends earlier once it took this long and five runs are done.
+        cold: Weights leave the inner caches before every run, as they do inside a model larger than those caches.
     """
 
     model: int
     runs: int
     warmup: int = 3
     limit_s: float = 10.0
+    cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,6 @@ class Device(Protocol):
         artifacts: Sequence[Artifact],
         visits: Sequence[Visit],
         *,
-        cold: bool = False,
         timeout_s: float | None = None,
     ) -> Session:
         """Time models in one fresh process.
@@ -116,7 +117,6 @@ class Device(Protocol):
         Args:
             artifacts: The model files.
             visits: What to run, in order.
-            cold: Weights leave the inner caches between two runs, as they do inside a model larger than those caches.
             timeout_s: Give up after this long; by default a generous bound that grows with the plan.
 
         Raises:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,6 @@ class LocalCpu:
         artifacts: Sequence[Artifact],
         visits: Sequence[Visit],
         *,
-        cold: bool = False,
         timeout_s: float | None = None,
     ) -> Session:
         """Time models in one fresh process; see :class:`nasc.devices._base.Device`."""
@@ -78,13 +77,10 @@ class LocalCpu:
                 )
         plan = {
             "models": [str(artifact.path) for artifact in artifacts],
-            "visits": [
-                {"model": visit.model, "warmup": visit.warmup, "runs": visit.runs, "limit_s": visit.limit_s}
-                for visit in visits
-            ],
+            "visits": [asdict(visit) for visit in visits],
             "threads": self.threads,
             "core": quieter_core() if self.threads == 1 else None,
-            "cold_bytes": _COLD_SWEEPS * inner_cache_bytes() if cold else 0,
+            "cold_bytes": _COLD_SWEEPS * inner_cache_bytes() if any(visit.cold for visit in visits) else 0,
         }
         return read_session(run_program(plan, timeout_s or time_bound(len(artifacts), visits)), artifacts, len(visits))
 

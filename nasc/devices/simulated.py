@@ -91,7 +91,6 @@ class SimulatedDevice:
         artifacts: Sequence[Artifact],
         visits: Sequence[Visit],
         *,
-        cold: bool = False,
         timeout_s: float | None = None,
     ) -> Session:
         """The formula's times; see :class:`nasc.devices._base.Device`. Caches and time limits have no meaning here."""

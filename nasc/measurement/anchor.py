@@ -74,9 +74,9 @@ def run_beside_anchor(
     anchor_visit = Visit(0, runs=_ANCHOR_RUNS, warmup=1, limit_s=limit_s)
     visits = [anchor_visit]
     for model in order:
-        visits += [Visit(model + 1, runs=runs, warmup=2, limit_s=limit_s), anchor_visit]
+        visits += [Visit(model + 1, runs=runs, warmup=2, limit_s=limit_s, cold=cold), anchor_visit]
     with TemporaryDirectory(prefix="nasc-") as folder:
-        session = device.run_session([write_anchor(Path(folder)), *artifacts], visits, cold=cold)
+        session = device.run_session([write_anchor(Path(folder)), *artifacts], visits)
     minima = [min(visit.samples_s) for visit in session.visits]
     blocks: list[list[Block]] = [[] for _ in artifacts]
     for position, visit in enumerate(session.visits):

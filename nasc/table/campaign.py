@@ -28,6 +28,8 @@ from nasc.table.rows import Row
 from nasc.table.store import TableFiles, writing
 
 _BATCH = 40  # kernels per process: small enough to lose little, large enough for the start not to matter
+_COLD_SESSIONS = 2
+_COLD_RUNS = 10  # each is preceded by a sweep through the cache
 _PROBES = 2  # sessions of a kernel that only shows a pattern
 _LIMIT_S = 0.05  # a block of a slow kernel ends after this long
 
@@ -112,6 +114,7 @@ class Campaign:
         """
         self._asked |= set(shapes)
         self._measure(shapes, self._needs_as_row, self.sessions, progress)
+        self._measure(shapes, self._needs_cold, _COLD_SESSIONS, progress, cold=True)
 
     def probe(self, shapes: Sequence[KernelShape], progress: Progress | None = None) -> None:
         """See to it that every kernel has a few sessions: enough for a pattern over many, and never a row.
@@ -129,9 +132,11 @@ class Campaign:
         needs: Callable[[KernelShape], bool],
         sessions: int,
         progress: Progress | None,
+        *,
+        cold: bool = False,
     ) -> None:
         def left(wanted: Sequence[KernelShape]) -> int:
-            return sum(max(sessions - self._taken(shape), 1) for shape in wanted)
+            return sum(max(sessions - self._taken(shape, cold), 1) for shape in wanted)
 
         distinct = list(dict.fromkeys(shapes))
         done, wanted = 0, [shape for shape in distinct if needs(shape)]
@@ -142,7 +147,7 @@ class Campaign:
                 if self.budget_s is not None and self.watch.seconds > self.budget_s:
                     raise BudgetSpent
                 batch = wanted[start : start + _BATCH]
-                self._run_session(batch)
+                self._run_session(batch, cold)
                 done += len(batch)
                 if progress is not None:
                     progress(done, remaining)
@@ -166,13 +171,16 @@ class Campaign:
     def _row(self, shape: KernelShape, taken: Sequence[tuple[Block, ...]], floor_s: float) -> Row:
         seconds, gap = self._estimate(taken)
         runs = sum(len(block.samples_s) for blocks in taken for block in blocks)
-        return Row(shape, max(seconds - floor_s, 0.0), gap, len(taken), runs)
+        seconds = max(seconds - floor_s, 0.0)
+        cold = self.journal.cold.get(shape)
+        cold_s = max(self._estimate(cold)[0] - floor_s, seconds) if cold else seconds
+        return Row(shape, seconds, gap, cold_s, len(taken), runs)
 
     def _estimate(self, taken: Sequence[tuple[Block, ...]]) -> tuple[float, float]:
         return best_and_gap(session_values(taken, self._anchor_s))
 
-    def _taken(self, shape: KernelShape) -> int:
-        return len(self.journal.sessions.get(shape, ()))
+    def _taken(self, shape: KernelShape, cold: bool = False) -> int:
+        return len((self.journal.cold if cold else self.journal.sessions).get(shape, ()))
 
     def _needs_as_row(self, shape: KernelShape) -> bool:
         taken = self.journal.sessions.get(shape)
@@ -181,11 +189,15 @@ class Campaign:
         values = session_values(taken, self._anchor_s)
         return needs_session(values, self.sessions, 2 * self.sessions, MAX_GAP)
 
-    def _run_session(self, shapes: Sequence[KernelShape]) -> None:
+    def _needs_cold(self, shape: KernelShape) -> bool:
+        return shape in self.journal.sessions and self._taken(shape, cold=True) < _COLD_SESSIONS
+
+    def _run_session(self, shapes: Sequence[KernelShape], cold: bool) -> None:
+        runs = min(self.runs, _COLD_RUNS) if cold else self.runs
         with _kernel_files(shapes) as artifacts:
-            _, blocks = time_models(artifacts, self.device, self.runs, _LIMIT_S)
+            _, blocks = time_models(artifacts, self.device, runs, _LIMIT_S, cold)
         with writing(self.files):
-            self.journal.add(zip(shapes, blocks, strict=True))
+            self.journal.add(zip(shapes, blocks, strict=True), cold=cold)
         self._anchor_s = min(self._anchor_s, *(fastest_anchor(of_kernel) for of_kernel in blocks))
 
 

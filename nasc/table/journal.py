@@ -30,6 +30,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sessions: dict[KernelShape, Sessions] = {}
+        self.cold: dict[KernelShape, Sessions] = {}
         self._cut_torn_line()
         for number, line in enumerate(self._lines(), start=1):
             self._read(line, number)
@@ -42,16 +43,23 @@ class Journal:
         """
         self._append([{"environment": environment.to_dict()}])
 
-    def add(self, sessions: Iterable[tuple[KernelShape, Sequence[Block]]]) -> None:
+    def add(self, sessions: Iterable[tuple[KernelShape, Sequence[Block]]], *, cold: bool = False) -> None:
         """Append one session of each kernel; all of them are on the disk when this returns.
+
+        Args:
+            sessions: The kernels, and their blocks.
+            cold: Weights had left the inner caches.
 
         Raises:
             OSError: The disk is full or the file cannot be written; what was there before still is.
         """
-        made = [(shape, _entry(shape, blocks)) for shape, blocks in sessions]
+        made = [(shape, _entry(shape, blocks, cold)) for shape, blocks in sessions]
         self._append([entry for _, entry in made])
         for shape, entry in made:  # as it will be read again, to the last digit
-            self.sessions.setdefault(shape, []).append(_blocks(entry))
+            self._of(cold).setdefault(shape, []).append(_blocks(entry))
+
+    def _of(self, cold: bool) -> dict[KernelShape, Sessions]:
+        return self.cold if cold else self.sessions
 
     def _append(self, entries: Sequence[Mapping[str, Any]]) -> None:
         text = "".join(json.dumps(entry, separators=(",", ":")) + "\n" for entry in entries)
@@ -88,7 +96,7 @@ class Journal:
                 f"{self.path}, line {number}: expected a session of a kernel; got {line[:80]!r}",
                 "move the file away to measure its rows anew",
             ) from error
-        self.sessions.setdefault(shape, []).append(blocks)
+        self._of(entry.get("cold", False)).setdefault(shape, []).append(blocks)
 
 
 def _cut(path: Path, end: int) -> None:
@@ -96,12 +104,13 @@ def _cut(path: Path, end: int) -> None:
         stream.truncate(end)
 
 
-def _entry(shape: KernelShape, blocks: Sequence[Block]) -> dict[str, Any]:
+def _entry(shape: KernelShape, blocks: Sequence[Block], cold: bool) -> dict[str, Any]:
     return {
         "kind": shape.kind,
         "attributes": dict(shape.signature.attributes),
         "sizes": dict(shape.sizes),
         "date": now(),
+        "cold": cold,
         "blocks": [
             {
                 "samples_ns": [_nanoseconds(sample) for sample in block.samples_s],

@@ -29,6 +29,7 @@ from nasc.table.plan import (
     shape_of,
 )
 from nasc.table.provenance import HeldOut, Provenance
+from nasc.table.residency import measure_residency
 from nasc.table.rows import Row
 from nasc.table.steps import Steps, find_steps
 from nasc.table.store import TableFiles, find_table, locked, read_table, table_files, write_table
@@ -120,7 +121,7 @@ def profile(
         )
         profiler = _Profiler(campaign, provenance, regions, tolerance, seed)
         with _show_progress(progress) as show:
-            complete = profiler.run(show)
+            complete = profiler.run(networks, show)
         table = profiler.table()
     return ProfileResult(
         table=table,
@@ -179,7 +180,7 @@ class _Profiler:
         self.tolerance = tolerance
         self.seed = seed
 
-    def run(self, show: "_Show") -> bool:
+    def run(self, networks: "Sequence[Network]", show: "_Show") -> bool:
         """All stages; False where the budget ended them."""
         try:
             self.find_steps(show("finding the steps"))
@@ -188,6 +189,7 @@ class _Profiler:
                 knots, refined = self.refine(knots, number, show(f"checking widths not measured, round {number + 1}"))
                 if not refined:
                     break
+            self.calibrate(networks)
         except BudgetSpent:
             self.save("stopped by its budget: some widths are missing")
             return False
@@ -245,6 +247,14 @@ class _Profiler:
         self._measure_all(refined, progress)
         self.save()
         return refined, refined != knots
+
+    def calibrate(self, networks: "Sequence[Network]") -> None:
+        """Measure the networks whole, to learn how much of their kernels' cold times models of their size pay."""
+        points = []
+        for network in networks:
+            point = measure_residency(network, self.table(), self.campaign.device, self.campaign.anchor_s)
+            points += [] if point is None else [point]
+        self.provenance = replace(self.provenance, residency=(*self.provenance.residency, *points))
 
     def table(self) -> LatencyTable:
         """The table as it stands."""

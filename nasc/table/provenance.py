@@ -1,9 +1,10 @@
 """Where a table's numbers come from: the YAML file beside its rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import yaml
 
 from nasc.errors import TableError
@@ -46,6 +47,8 @@ class Provenance:
         anchor_s: Its time at full clock: the scale of the table.
         floor_s: Time of an empty call, taken off every row.
         steps: Steps by family and size name.
+        residency: Cold share by weight bytes of the whole models it was calibrated on, see
+            :meth:`~nasc.table.LatencyTable.for_weights`.
         held_out: The interpolation's error at the last profile, or None.
         updated: Date of the last row, ISO 8601 in UTC.
         complete: The last profile ended by itself; False while one runs and after one that was stopped.
@@ -57,6 +60,7 @@ class Provenance:
     anchor_s: float
     floor_s: float
     steps: Mapping[tuple[str, str], Steps] = field(default_factory=dict)
+    residency: tuple[tuple[float, float], ...] = ()
     held_out: HeldOut | None = None
     updated: str = ""
     complete: bool = False
@@ -74,6 +78,23 @@ class Provenance:
     def with_steps(self, found: Mapping[tuple[str, str], Steps]) -> "Provenance":
         """With the steps of further families."""
         return replace(self, steps={**self.steps, **found})
+
+
+def cold_share(residency: Sequence[tuple[float, float]], cache_bytes: float, weight_bytes: float) -> float:
+    """Where between the warm and the cold times of its kernels a whole model runs.
+
+    A model that fits into the inner cache of its core finds its weights there at every run; one many times larger finds
+    none. In between, the share lies on the line through the models it was calibrated on, and never falls.
+
+    Args:
+        residency: Weight bytes and measured share of whole models; before there are any, all is taken to be cold from
+            four times the cache on.
+        cache_bytes: Size of the inner cache.
+        weight_bytes: Size of the model's weights.
+    """
+    points = [(cache_bytes, 0.0), *sorted(residency or [(4 * cache_bytes, 1.0)])]
+    sizes, shares = zip(*(point for point in points if point[0] >= cache_bytes), strict=True)
+    return float(np.interp(weight_bytes, sizes, np.maximum.accumulate(shares)))
 
 
 def family(signature: Signature) -> str:
@@ -98,6 +119,7 @@ def write_provenance(provenance: Provenance) -> str:
         "anchor_version": provenance.anchor_version,
         "anchor_s": provenance.anchor_s,
         "floor_s": provenance.floor_s,
+        "residency": [list(point) for point in provenance.residency],
         "held_out": None if held_out is None else vars(held_out).copy(),
         "warnings": list(provenance.warnings),
         "steps": [
@@ -137,6 +159,7 @@ def read_provenance(text: str, origin: str) -> Provenance:
                 )
                 for entry in values["steps"]
             },
+            residency=tuple((float(size), float(share)) for size, share in values.get("residency", ())),
             held_out=None if values["held_out"] is None else HeldOut(**values["held_out"]),
             updated=values["updated"],
             complete=values["complete"],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nasc.errors import TableError
 from nasc.kernels import KINDS, Attribute, KernelShape, Signature
 
-COLUMNS = ("kind", "attributes", "sizes", "best_s", "gap_s", "sessions", "runs")
+COLUMNS = ("kind", "attributes", "sizes", "best_s", "gap_s", "cold_s", "sessions", "runs")
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Row:
         shape: The kernel.
         seconds: The floor over fresh sessions, the cost of an empty call taken off.
         gap_s: Distance to the next best session, the error bar.
+        cold_s: Its time when its weights have left the inner caches; as ``seconds`` where that was not measured.
         sessions: Fresh sessions it was measured in.
         runs: Timed runs in total.
     """
@@ -26,6 +27,7 @@ class Row:
     shape: KernelShape
     seconds: float
     gap_s: float
+    cold_s: float
     sessions: int
     runs: int
 
@@ -44,6 +46,7 @@ def write_rows(rows: Iterable[Row]) -> str:
                 " ".join(f"{name}={value}" for name, value in shape.sizes),
                 f"{row.seconds:.5g}",
                 f"{row.gap_s:.2g}",
+                f"{row.cold_s:.5g}",
                 row.sessions,
                 row.runs,
             )
@@ -63,14 +66,14 @@ def read_rows(text: str, origin: str) -> list[Row]:
     """
     reader = csv.reader(io.StringIO(text))
     header = next(reader, [])
-    if tuple(header) != COLUMNS:
+    if not set(COLUMNS) - {"cold_s"} <= set(header):
         raise TableError(
             f"{origin}: expected the columns {','.join(COLUMNS)}; got {','.join(header) or 'an empty file'}"
         )
     rows: dict[KernelShape, Row] = {}
     for number, line in enumerate(reader, start=2):
         try:
-            row = _read_row(line)
+            row = _read_row(dict(zip(header, line, strict=True)))
         except (KeyError, ValueError) as error:
             raise TableError(
                 f"{origin}, line {number}: expected a table row; got {','.join(line)!r} ({error})"
@@ -81,10 +84,16 @@ def read_rows(text: str, origin: str) -> list[Row]:
     return list(rows.values())
 
 
-def _read_row(line: list[str]) -> Row:
-    kind, attributes, sizes, seconds, gap, sessions, runs = line
-    shape = shape_from(kind, _pairs(attributes), {name: int(value) for name, value in _pairs(sizes).items()})
-    return Row(shape, float(seconds), float(gap), int(sessions), int(runs))
+def _read_row(line: Mapping[str, str]) -> Row:
+    sizes = {name: int(value) for name, value in _pairs(line["sizes"]).items()}
+    return Row(
+        shape=shape_from(line["kind"], _pairs(line["attributes"]), sizes),
+        seconds=float(line["best_s"]),
+        gap_s=float(line["gap_s"]),
+        cold_s=float(line.get("cold_s", line["best_s"])),
+        sessions=int(line["sessions"]),
+        runs=int(line["runs"]),
+    )
 
 
 def _pairs(text: str) -> dict[str, Attribute]:

@@ -58,7 +58,9 @@ class Surface:
         return slopes
 
 
-def build_surface(signature: Signature, rows: Sequence[Row], steps: Mapping[str, Steps], form: Form) -> Surface:
+def build_surface(
+    signature: Signature, rows: Sequence[Row], steps: Mapping[str, Steps], form: Form, cold_share: float = 0.0
+) -> Surface:
     """The surface through the rows of one signature.
 
     The grid stands on the ends of steps; rows inside a step are checks.
@@ -68,9 +70,13 @@ def build_surface(signature: Signature, rows: Sequence[Row], steps: Mapping[str,
         rows: Its rows; at least one.
         steps: Steps by size name; a size that is not named has none.
         form: Whether sizes climb steps.
+        cold_share: Where between the rows' warm (0) and cold (1) times.
     """
     names = KINDS[signature.kind].sizes
-    seconds = {tuple(value for _, value in row.shape.sizes): row.seconds for row in rows}
+    seconds = {
+        tuple(value for _, value in row.shape.sizes): row.seconds + cold_share * (row.cold_s - row.seconds)
+        for row in rows
+    }
     along = tuple(steps.get(name, LINE) if form == "staircase" else LINE for name in names)
     along = tuple(
         LINE if _fixed_inside_a_step({point[axis] for point in seconds}, s) else s for axis, s in enumerate(along)

@@ -28,7 +28,7 @@ def make_table(provenance: Provenance) -> TableMaker:
         steps: Mapping[tuple[str, str], Steps] | None = None,
         **options: str,
     ) -> LatencyTable:
-        rows = [Row(shape, seconds(shape), 0.0, 3, 90) for shape in shapes]
+        rows = [Row(shape, seconds(shape), 0.0, seconds(shape), 3, 90) for shape in shapes]
         return LatencyTable.from_rows(rows, provenance.with_steps(steps or {}), **options)  # type: ignore[arg-type]
 
     return make

@@ -11,7 +11,7 @@ SHAPES = [
     signature("linear", rows=1).at(c_in=8, c_out=10),
     signature("unary", op="hard_swish", positions=49).at(channels=96),
 ]
-ROWS = [Row(shape, 1.2345e-5, 3.1e-7, 3, 90) for shape in SHAPES]
+ROWS = [Row(shape, 1.2345e-5, 3.1e-7, 1.5e-5, 3, 90) for shape in SHAPES]
 
 
 def test_rows_survive_a_round_trip() -> None:
@@ -27,16 +27,16 @@ def test_the_file_is_sorted_so_that_differences_can_be_read() -> None:
 
 @given(st.floats(1e-9, 10.0))
 def test_times_keep_five_digits(seconds: float) -> None:
-    (row,) = read_rows(write_rows([Row(SHAPES[0], seconds, 0.0, 1, 1)]), "a test")
+    (row,) = read_rows(write_rows([Row(SHAPES[0], seconds, 0.0, seconds, 1, 1)]), "a test")
     assert row.seconds == pytest.approx(seconds, rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("linear,rows=1,c_in=8 c_out=4,soon,0,3,90", "line 2: expected a table row"),
-        ("linear,rows=1,c_in=8,1e-6,0,3,90", "line 2: expected a table row"),
-        ("abacus,rows=1,c_in=8 c_out=4,1e-6,0,3,90", "line 2: expected a table row"),
+        ("linear,rows=1,c_in=8 c_out=4,soon,0,1e-6,3,90", "line 2: expected a table row"),
+        ("linear,rows=1,c_in=8,1e-6,0,1e-6,3,90", "line 2: expected a table row"),
+        ("abacus,rows=1,c_in=8 c_out=4,1e-6,0,1e-6,3,90", "line 2: expected a table row"),
         ("linear,rows=1,c_in=8 c_out=4", "line 2: expected a table row"),
     ],
 )

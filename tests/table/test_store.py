@@ -14,7 +14,7 @@ from nasc.table.rows import Row
 from nasc.table.steps import LINE, Steps
 from nasc.table.store import locked, write_table
 
-ROWS = [Row(signature("linear", rows=1).at(c_in=64, c_out=10), 1e-5, 1e-7, 3, 90)]
+ROWS = [Row(signature("linear", rows=1).at(c_in=64, c_out=10), 1e-5, 1e-7, 2e-5, 3, 90)]
 CPU = LocalCpu()
 
 

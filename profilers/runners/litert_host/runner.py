@@ -29,13 +29,15 @@ def main() -> int:
         priority=priority,
     )
     last_visit = {visit["model"]: position for position, visit in enumerate(plan["visits"])}
-    sweep = np.ones(plan["cold_bytes"] // 8, np.float64)
+    swept = np.ones(plan["cold_bytes"] // 8, np.float64)
+    nothing = np.empty(0)
     models: dict[int, Model] = {}
     for position, visit in enumerate(plan["visits"]):
         index = visit["model"]
         try:
             if index not in models:
                 models[index] = Model(plan["models"][index], plan["threads"])
+            sweep = swept if visit["cold"] else nothing
             say(event="visit", model=index, **models[index].time(visit, sweep))
         except Exception as error:
             say(event="error", model=index, message=f"{type(error).__name__}: {error}")

@@ -1,0 +1,58 @@
+"""How much of the difference between warm and cold kernels a whole model pays."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from nasc.devices import Device
+from nasc.errors import ExportError
+from nasc.exporters import export
+from nasc.measurement import measure_anchored
+from nasc.table.latency_table import LatencyTable
+
+if TYPE_CHECKING:
+    from nasc.graph.network import Network
+
+_TELLING = 0.05  # the cold times must add this much to the warm ones to tell anything
+_MOST = 1.5  # a share beyond this is something else than cold weights
+
+
+def measure_residency(
+    network: "Network", table: LatencyTable, device: Device, anchor_s: float
+) -> tuple[float, float] | None:
+    """Weight bytes and cold share of a whole model.
+
+    Args:
+        network: The traced model.
+        table: Its kernels' warm and cold times.
+        device: Where to measure it.
+        anchor_s: The anchor's time on the table's scale.
+
+    Returns:
+        The size of the file in bytes, and where between the sums of its kernels' warm and cold times the model lies;
+        None where the two hardly differ, a kernel has no row, or the model cannot be written.
+    """
+    warm_s, cold_s = (sum_kernels(network, table, share) for share in (0.0, 1.0))
+    if warm_s is None or cold_s is None or cold_s - warm_s < _TELLING * warm_s:
+        return None
+    with TemporaryDirectory(prefix="nasc-whole-") as folder:
+        try:
+            artifact = export(network.model, network.example_inputs, Path(folder) / "model", device.format)
+        except ExportError:
+            return None
+        (measured,) = measure_anchored([artifact], device, anchor_reference_s=anchor_s)
+        size = float(artifact.size_bytes)
+    share = (measured.seconds - table.floor_s - warm_s) / (cold_s - warm_s)
+    return size, round(min(max(share, 0.0), _MOST), 3)
+
+
+def sum_kernels(network: "Network", table: LatencyTable, cold_share: float) -> float | None:
+    """The sum over the kernels of a dense network; None where one has no row."""
+    view = table.at_share(cold_share)
+    total = 0.0
+    for kernel in network.kernels:
+        sizes = dict(kernel.shape().sizes)
+        if kernel.kind == "unsupported" or not view.covers(kernel.signature, sizes):
+            return None
+        total += float(view.seconds(kernel.signature, sizes))
+    return total
