@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model": "resnet-tiny@0.5",
         "train_size": 10_000,
         "epochs": 10,
-        "strengths": (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0),
+        "strengths": (2.0, 8.0, 4.0, 12.0, 1.0, 6.0, 20.0),
     },
     "full": {
         "data": "fashion-mnist",
@@ -52,7 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def cells(size: str, seeds: int, device: str) -> list[Cell]:
-    """The dense model and every lambda of both prices; seeds outermost."""
+    """The dense model and every lambda of both prices; seeds outermost, then lambdas from a coarse grid to a fine one."""
     setting = SETTINGS[size]
     shared = {key: setting[key] for key in ("data", "model", "train_size", "epochs")} | {"device": device}
     points = [("none", 0.0), *((price, strength) for strength in setting["strengths"] for price in PRICES)]
