@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasc.graph import Kernel, trace
+from nasc.graph.slicing import slice_network
+from nasc.models import load_model
 
 
 class Lambda(nn.Module):
@@ -268,3 +270,17 @@ def test_a_dense_block_joins_what_was_joined_before_as_one_part() -> None:
     first, second = (kernel for kernel in kernels if kernel.kind == "concat")
     assert second.inputs == (first.output, kernels[2].output)
     assert second.shape().sizes == (("channels", 9),)
+
+
+@pytest.mark.parametrize("name", ["densenet-tiny", "mobilenetv3-tiny", "resnet-tiny", "vgg-tiny"])
+def test_kernels_at_some_sizes_are_the_kernels_of_the_sliced_network(name: str) -> None:
+    network = trace(load_model(name, num_classes=5, input_shape=(3, 32, 32)), (torch.zeros(1, 3, 32, 32),))
+    generator = torch.Generator().manual_seed(0)
+    kept = {
+        dim.name: torch.arange(int(torch.randint(2, dim.size + 1, (), generator=generator)))
+        for dim in network.dims.values()
+        if dim.frozen is None
+    }
+    sizes = {dim: len(indices) for dim, indices in kept.items()}
+    small = trace(slice_network(network, kept), network.example_inputs)
+    assert [kernel.shape(sizes) for kernel in network.kernels] == [kernel.shape() for kernel in small.kernels]
