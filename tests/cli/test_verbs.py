@@ -1,6 +1,10 @@
 """The verbs on the simulated device: real models, real files, exact times; and the JSON keys that stay."""
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +107,25 @@ def test_compress_ends_with_a_measured_model_that_the_other_verbs_take(
     assert "out of reach" in capfd.readouterr().err
     assert run([*command[:-4], "--target-latency", "1s", "--out", "third"]) == 1
     assert "nothing to compress" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle_of_training_loses_nothing_and_names_the_command_that_goes_on(tmp_path: Path) -> None:
+    run(["profile", *SIMULATED, "-m", "digits-cnn"])
+    arguments = ["compress", *SIMULATED, "-m", "digits-cnn", "-d", "digits", "--target-latency", "-40%", "--no-dense"]
+    arguments += ["--epochs", "4", "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "nasc", *arguments]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert first.stderr is not None
+    while "search:" not in (line := first.stderr.readline()):
+        assert line, "it ended before it trained"
+    first.send_signal(signal.SIGINT)
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 130
+    assert out == ""
+    assert f"resume with: {shlex.join(['nasc', *arguments])}" in err
+    assert "Traceback" not in err
+
+    second = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert second.returncode == 0, second.stderr
+    assert "going on in" in second.stderr
