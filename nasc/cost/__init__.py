@@ -1,6 +1,6 @@
 """What sizes cost: multiply-adds, parameters, bytes, or seconds by a table; for ints, floats and tensors alike."""
 
-from nasc.cost.expression import Table, Unit, cost
+from nasc.cost.expression import Table, Unit, cost, table_for
 from nasc.cost.latency import KernelPrice, LatencyPrice, price_latency
 from nasc.cost.slopes import price_and_slopes
 
@@ -12,4 +12,5 @@ __all__ = [
     "cost",
     "price_and_slopes",
     "price_latency",
+    "table_for",
 ]

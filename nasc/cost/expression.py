@@ -6,7 +6,7 @@ cannot drift apart, because there is only one.
 
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -39,6 +39,31 @@ class Table(Protocol):
     def covers(self, signature: Signature, sizes: Mapping[str, int | float | Tensor]) -> bool:
         """Whether :meth:`seconds` has an answer."""
         ...
+
+
+@runtime_checkable
+class CacheAware(Protocol):
+    """A table that knows that kernels take longer inside a model whose weights do not fit into the inner cache."""
+
+    def for_weights(self, weight_bytes: float) -> Table:
+        """The table as a whole model with that many bytes of weights sees it."""
+        ...
+
+
+def table_for(network: Network, sizes: Sizes, table: Table) -> Table:
+    """A table as the whole network at these sizes sees it, its weights' place in the caches considered.
+
+    :func:`cost` takes a table as it is, so that prices of parts add up to the price of the whole; whoever prices a whole
+    network once, or searches around some size, asks for its view first.
+
+    Args:
+        network: The traced model.
+        sizes: Whole size by dim name; a dim that is not named keeps its dense size.
+        table: A latency table; one without such knowledge is returned as it is.
+    """
+    if not isinstance(table, CacheAware):
+        return table
+    return table.for_weights(float(cost(network, sizes, "bytes")))
 
 
 def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | None = None) -> Number:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from nasc.cost.expression import Table, kernel_seconds, kernel_sizes
+from nasc.cost.expression import Table, kernel_seconds, kernel_sizes, table_for
 from nasc.graph.dims import Axis, Sizes
 from nasc.graph.network import Kernel, Network
 
@@ -41,11 +41,12 @@ def price_latency(network: Network, sizes: Sizes, table: Table) -> LatencyPrice:
     Args:
         network: The traced model.
         sizes: Whole size by dim name; a dim that is not named keeps its dense size.
-        table: The device's latency table.
+        table: The device's latency table; read as this whole network sees it (:func:`nasc.cost.table_for`).
 
     Returns:
         The price. Nothing is raised for kernels the table does not know: they are listed.
     """
+    table = table_for(network, sizes, table)
     priced: list[KernelPrice] = []
     uncovered: list[str] = []
     work = missing = 0.0
