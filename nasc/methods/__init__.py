@@ -9,6 +9,7 @@ from nasc.graph.network import Network
 from nasc.methods._base import Method
 from nasc.methods._price import Price, price_for_target
 from nasc.methods._readjust import readjust, smallest_sizes
+from nasc.methods.halp import Halp
 from nasc.methods.l1 import PlainL1
 from nasc.methods.magnitude import Magnitude
 from nasc.methods.surrogate import Surrogate, SurrogateConfig
@@ -36,6 +37,7 @@ METHODS: Mapping[str, Builder] = MappingProxyType(
         "magnitude-uniform": _magnitude_uniform,
         "magnitude-global": _magnitude_global,
         "width-multiplier": WidthMultiplier,
+        "halp": Halp,
     }
 )
 """Builder by name: ``builder(network, price, limit, total_steps, **options)``."""
@@ -68,6 +70,7 @@ def build(name: str, network: Network, price: Price, limit: float, total_steps: 
 
 __all__ = [
     "METHODS",
+    "Halp",
     "Magnitude",
     "Method",
     "PlainL1",

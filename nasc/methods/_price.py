@@ -34,7 +34,7 @@ class Price:
         self.network = network
         self.unit: Unit = unit
         self.table = table
-        self._memo: dict[tuple[int, ...], float] = {}
+        self._memo: dict[tuple[str, tuple[int, ...]], float] = {}
         self._parts = {name: self._part(name) for name in network.dims}
         self.dense = self.total({})
 
@@ -73,7 +73,7 @@ class Price:
     def _part_price(self, sizes: Mapping[str, int], name: str, size: int) -> float:
         part, dims = self._parts[name], self.network.dims
         chosen = {dim: int(sizes.get(dim, dims[dim].size)) for dim in part.around} | {name: size}
-        key = (hash(name), *(chosen[dim] for dim in part.around))
+        key = name, tuple(chosen[dim] for dim in part.around)
         if key not in self._memo:
             self._memo[key] = _number(nasc.cost.cost(part.network, chosen, self.unit, self.table))
         return self._memo[key]

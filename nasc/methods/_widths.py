@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,8 +92,8 @@ def allocate(
         limit: In the price's unit.
         ladders: Allowed sizes by dim name, ascending.
         floor: Smallest allowed size by dim name.
-        crowding: Exponent of (dense size / present size) by which the entries of a thinned dim weigh more: what is
-            left must carry the work of what is gone, which a local score cannot see.
+        crowding: Exponent of (dense size / rank) by which the stronger entries of a dim weigh more than their score:
+            what is left must carry the work of what is gone, which a score taken beforehand cannot see.
 
     Returns:
         Sizes with price <= limit, and the multiplier.
@@ -101,25 +102,27 @@ def allocate(
         TargetError: The limit cannot be met.
     """
     require_reachable(price, floor, limit)
-    worth = {name: _worth(vector) for name, vector in scores.items()}
+    knapsack = _Knapsack(price, {name: _worth(vector, crowding) for name, vector in scores.items()}, ladders, floor)
     sizes = {name: int(torch.count_nonzero(vector)) or 1 for name, vector in scores.items()}
     total = price.total(sizes)
-    moves = {name: _best_descent(price, sizes, name, worth, ladders, floor, crowding) for name in sizes}
+    moves = {name: knapsack.best_descent(sizes, name) for name in sizes}
     multiplier = 0.0
     while total > limit:
-        descents = [(*move, name) for name, move in moves.items() if move is not None]
+        descents = [move for move in moves.values() if move is not None]
         if not descents:
             raise TargetError(
                 f"the target is {limit:.6g} {price.unit}; no move leads below {total:.6g}",
                 "lower the floor of the widths, or ask for more",
             )
-        ratio, size, name = min(descents)
-        multiplier, sizes[name] = max(multiplier, ratio), size
+        move = min(descents)
+        if total - move.saved <= limit:
+            move = knapsack.last_descent(sizes, total - limit) or move
+        multiplier, sizes[move.name] = max(multiplier, move.ratio), move.size
         total = price.total(sizes)
-        for other in price.neighbours(name):
+        for other in price.neighbours(move.name):
             if other in sizes:
-                moves[other] = _best_descent(price, sizes, other, worth, ladders, floor, crowding)
-    return Allocation(give_back(price, sizes, worth, limit, ladders), multiplier)
+                moves[other] = knapsack.best_descent(sizes, other)
+    return Allocation(give_back(price, sizes, knapsack.worth, limit, ladders), multiplier)
 
 
 def keep_strongest(scores: Mapping[str, Tensor], sizes: Mapping[str, int]) -> dict[str, Tensor]:
@@ -169,37 +172,60 @@ def round_to_ladder(width: float, ladder: tuple[int, ...], least: int = 1) -> in
     return min(reversed(allowed), key=lambda rung: abs(rung - width))
 
 
-def _worth(vector: Tensor) -> list[float]:
-    """``worth[k]``: the summed score of the k strongest entries."""
+def _worth(vector: Tensor, crowding: float) -> list[float]:
+    """``worth[k]``: the summed score of the k strongest entries, the i-th of d weighing (d / i) ** crowding times more."""
     ordered = torch.sort(vector.detach().to(torch.float64), descending=True).values
-    return [0.0, *torch.cumsum(ordered, 0).tolist()]
+    rank = torch.arange(1, ordered.numel() + 1, dtype=torch.float64)
+    return [0.0, *torch.cumsum(ordered * (ordered.numel() / rank) ** crowding, 0).tolist()]
 
 
-def _best_descent(
-    price: Price,
-    sizes: Mapping[str, int],
-    name: str,
-    worth: Mapping[str, list[float]],
-    ladders: Mapping[str, tuple[int, ...]],
-    floor: Mapping[str, int],
-    crowding: float,
-) -> tuple[float, int] | None:
-    """(score lost per price saved, size) of the cheapest way down for one dim, or None where nothing saves."""
-    present = sizes[name]
-    rungs = [rung for rung in ladders[name] if floor[name] <= rung < present]
-    crowd = (price.network.dims[name].size / present) ** crowding
-    best: tuple[float, int] | None = None
-    for step in _LOOK_AHEAD:
-        if step > len(rungs):
-            break
-        size = rungs[-step]
-        saved = -price.change(sizes, name, size)
-        if saved <= 0:
-            continue
-        ratio = crowd * (worth[name][present] - worth[name][size]) / saved
-        if best is None or ratio < best[0]:
-            best = ratio, size
-    return best
+class _Move(NamedTuple):
+    """A way down for one dim; sorts by score lost per price saved."""
+
+    ratio: float
+    size: int
+    name: str
+    saved: float
+
+
+@dataclass(frozen=True)
+class _Knapsack:
+    """What :func:`allocate` chooses from; the fields are its arguments."""
+
+    price: Price
+    worth: Mapping[str, list[float]]
+    ladders: Mapping[str, tuple[int, ...]]
+    floor: Mapping[str, int]
+
+    def best_descent(self, sizes: Mapping[str, int], name: str) -> _Move | None:
+        """The way down for one dim that loses least per price saved, or None where nothing saves."""
+        rungs = self._rungs(sizes, name)
+        sizes_below = [rungs[-step] for step in _LOOK_AHEAD if step <= len(rungs)]
+        moves = [self._move(sizes, name, size) for size in sizes_below]
+        return min((move for move in moves if move.saved > 0), default=None)
+
+    def last_descent(self, sizes: Mapping[str, int], excess: float) -> _Move | None:
+        """The move that loses the least score of all that save enough: the limit is met without waste."""
+        best: tuple[float, _Move] | None = None
+        for name in sizes:
+            for size in reversed(self._rungs(sizes, name)):
+                move = self._move(sizes, name, size)
+                lost = move.ratio * move.saved
+                if best is not None and lost >= best[0]:
+                    break  # further down loses more
+                if move.saved >= excess:
+                    best = lost, move
+                    break
+        return best[1] if best else None
+
+    def _rungs(self, sizes: Mapping[str, int], name: str) -> list[int]:
+        return [rung for rung in self.ladders[name] if self.floor[name] <= rung < sizes[name]]
+
+    def _move(self, sizes: Mapping[str, int], name: str, size: int) -> _Move:
+        present = sizes[name]
+        saved = -self.price.change(sizes, name, size)
+        lost = self.worth[name][present] - self.worth[name][size]
+        return _Move(lost / saved if saved > 0 else math.inf, size, name, saved)
 
 
 def give_back(

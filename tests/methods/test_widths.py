@@ -137,3 +137,13 @@ def test_floors_are_shares_of_the_dense_size_with_at_least_one_entry(small: Netw
 @pytest.mark.parametrize(("wished", "rung"), [(17, 16), (24, 32), (3, 16), (40, 40)])
 def test_widths_are_rounded_to_the_nearest_rung(wished: float, rung: int) -> None:
     assert round_to_ladder(wished, (16, 32, 40)) == rung
+
+
+def test_the_last_move_takes_no_more_than_it_must(small: Network, staircase: Callable[[int], Any]) -> None:
+    """A coarse step with a good ratio is not taken where a finer, cheaper move already meets the limit."""
+    price = Price(small, "macs")
+    first, second = small.maskable
+    scores = {first: torch.full((10,), 1.0), second: torch.full((12,), 0.9)}
+    ladders = {first: tuple(range(1, 11)), second: (1, 12)}  # the second dim can only fall all the way
+    found = allocate(price, scores, price.dense - 19, ladders=ladders, floor=dict.fromkeys(scores, 1)).sizes
+    assert found == {first: 9, second: 12}

@@ -60,7 +60,7 @@ class SurrogateConfig:
     end: float = 0.5
     interval: int = 8
     memory: float = 0.98
-    sensitivity: float = 0.5
+    sensitivity: float = 0.3
     crowding: float = 2.0
     fade: float = 0.1
     floor: float = 0.1

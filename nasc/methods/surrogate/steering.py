@@ -13,8 +13,8 @@ The paper's masks, l1/l2 price, projection and exact zeros stay. What changes, a
 3. **Lambda is solved for, not integrated.** At every decision the goal (on the true price, along a cubic ramp) is met by a
    greedy knapsack: least score per saved price goes first. Its multiplier *is* lambda, so nothing winds up, and the price
    is the recounted one, so nothing is met by small masks that are not zero.
-4. **Masks that must go fall in equal steps and are clipped at zero**; the others stay one. Then all masks are 0 or 1, the
-   selection is final, and the rest of the run is fine-tuning.
+4. **Masks that must go fall in equal steps and are clipped at zero**; until then they may be called back, and rise again.
+   In the end all masks are 0 or 1, the selection is final, and the rest of the run is fine-tuning.
 5. **Widths land on the device's steps**: a dim only moves between widths that the price itself shows to be ends of steps.
 """
 
@@ -102,8 +102,8 @@ class Steering:
         The entry's share of its dim's energy, times the dim's price slope and sensitivity, weighed against each other.
         """
         layout = self.masks.layout
-        energy = layout.join(reader_energies(self.price.network, layout.split(self._wanted.cpu())))
-        alive = layout.total(self._wanted.to(layout.segments.device)).cpu()
+        energy = layout.join(reader_energies(self.price.network, layout.split(self._alive())))
+        alive = layout.total(self._alive().to(layout.segments.device)).cpu()
         slope = self._slopes(energy)
         measured = _relative(self._sensitivity.cpu() / alive)
         balance = self.config.sensitivity
@@ -113,7 +113,7 @@ class Steering:
     def _slopes(self, energy: Tensor) -> Tensor:
         """Price per entry of each dim at the surrogate sizes (eq. 6), shape (dims,)."""
         layout = self.masks.layout
-        masks = (energy.sqrt() * self._wanted.cpu()).to(layout.segments.device)
+        masks = (energy.sqrt() * self.masks.flat.detach().cpu()).to(layout.segments.device)
         sizes, _ = sizes_and_gradient(layout, masks, self.config.form)
         self._relaxed, slopes = self.price.slopes(dict(zip(layout.names, sizes.tolist(), strict=True)))
         return torch.tensor([slopes.get(name, 0.0) for name in layout.names])
@@ -121,6 +121,10 @@ class Steering:
     def _undecided(self, fraction: float) -> bool:
         """Decisions end with the ramp: the first one at or after its end is the last."""
         return fraction < self.ramp.end or self.price.total(self._sizes()) > self.limit
+
+    def _alive(self) -> Tensor:
+        """1 for entries whose mask has not reached zero, shape (entries,)."""
+        return (self.masks.flat.detach() > 0).float().cpu()
 
     def _sizes(self) -> dict[str, int]:
         return self.masks.layout.counts(self._wanted.to(self.masks.flat.device))
@@ -131,9 +135,9 @@ class Steering:
         self._sensitivity = keep * self._sensitivity.to(taylor) + (1 - keep) * taylor
 
     def _decide(self, goal: float) -> None:
-        """Choose who is to go so that the true price of the others meets the goal; who has gone does not return."""
+        """Choose who is to go so that the true price of the others meets the goal; a mask at zero stays there."""
         layout = self.masks.layout
-        scores = layout.split(self.scores().clamp_min(torch.finfo(torch.float32).tiny) * self._wanted.cpu())
+        scores = layout.split(self.scores().clamp_min(torch.finfo(torch.float32).tiny) * self._alive())
         allocation = allocate(
             self.price,
             scores,
