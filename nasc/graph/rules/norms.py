@@ -69,14 +69,6 @@ def group_norm(call: Call) -> Axes:
     return axes
 
 
-@rule("local_response_norm")
-def local_response_norm(call: Call) -> Axes:
-    """Mixes neighbouring channels."""
-    axes = call.axes("input")
-    call.freeze([axes[1]], "a local response norm mixes neighbouring channels")
-    return axes
-
-
 @rule("_weight_norm")
 def weight_norm(call: Call) -> Axes:
     """``v * g / |v|``: a weight computed from a direction and a length."""

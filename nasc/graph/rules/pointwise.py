@@ -6,12 +6,12 @@ from nasc.graph.unify import Axes
 _ENTRY_BY_ENTRY = """
     add sub mul div true_divide subtract multiply divide rsub pow lerp maximum minimum where masked_fill
     __and__ __or__ __xor__ logical_not copy bernoulli rrelu elu selu celu gelu silu mish leaky_relu relu relu6 hardtanh
-    hardswish hardsigmoid hardshrink softplus softsign sigmoid tanh log_sigmoid threshold logit clamp clip square
+    hardswish hardsigmoid hardshrink softplus sigmoid tanh log_sigmoid threshold logit clamp clip square
     nan_to_num positive type_as zeros_like ones_like full_like empty_like rand_like randn_like fill zero special_expit
 """
 _SAME_VALUE = """
     dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout clone contiguous to _to_copy detach alias
-    float half double lift_fresh lift_fresh_copy detach_copy alias_copy resolve_conj resolve_neg identity
+    lift_fresh lift_fresh_copy detach_copy alias_copy resolve_conj resolve_neg
 """
 
 

@@ -14,27 +14,27 @@ def _over_positions(call: Call, name: str, count: int) -> Axes | list[Axes]:
     return result
 
 
-@rule(
-    *[
-        f"{kind}_pool{count}d{suffix}"
-        for kind in ("max", "avg", "adaptive_avg", "adaptive_max", "_adaptive_avg", "fractional_max", "lp")
-        for count in (1, 2, 3)
-        for suffix in ("", "_with_indices")
-    ]
-)
+_POOLS = """
+    max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
+    avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+    _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
+    fractional_max_pool2d fractional_max_pool3d
+"""
+_UPSAMPLES = """
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d
+    upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d
+    _upsample_bilinear2d_aa _upsample_bicubic2d_aa
+"""
+
+
+@rule(*_POOLS.split())
 def pool(call: Call) -> Axes | list[Axes]:
     """Each channel alone."""
     count = int(call.name.removesuffix("_with_indices")[-2])
     return _over_positions(call, "self", count)
 
 
-@rule(
-    *[
-        f"upsample_{kind}"
-        for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "bicubic2d", "trilinear3d")
-    ],
-    *[f"_upsample_{kind}" for kind in ("nearest_exact1d", "nearest_exact2d", "bilinear2d_aa", "bicubic2d_aa")],
-)
+@rule(*_UPSAMPLES.split())
 def upsample(call: Call) -> Axes | list[Axes]:
     """Each channel alone."""
     name = "self" if "self" in call.arguments else "input"

@@ -247,16 +247,21 @@ def _slice_range(call: Call, axes: Axes, place: int, start: int, wanted: int) ->
 
 
 def _take_range(call: Call, axis: Factors, start: int, wanted: int) -> Factors:
-    """Cut the range out of an axis and say that ``start`` and ``end`` follow the cuts."""
+    """Cut a range out of an axis and say that ``start`` and ``end`` follow the cuts."""
+    before, taken = _cut_range(axis, start, wanted)
+    if before is not None:
+        call.rewrite(start=SizeOf(before), end=SizeOf(concatenation([before, taken]) if start else taken), step=1)
+    return taken
+
+
+def _cut_range(axis: Factors, start: int, wanted: int) -> tuple[Factors | None, Factors]:
+    """What lies before a range and the range; None and a number where it cannot be cut."""
     lengths = [part for part in (start, wanted, size(axis) - start - wanted) if part]
     pieces = _cut(axis, lengths)
     if pieces is None:
         freeze(axis, _CUT)
-        return number(wanted, _CUT)
-    before = pieces[:1] if start else []
-    taken = pieces[len(before)]
-    call.rewrite(start=SizeOf(before[0]) if before else 0, end=SizeOf(concatenation([*before, taken])), step=1)
-    return taken
+        return None, number(wanted, _CUT)
+    return (pieces[0], pieces[1]) if start else (number(0, POSITION), pieces[0])
 
 
 @rule("slice_scatter")
@@ -293,10 +298,15 @@ def _slice_strided(call: Call, axes: Axes, place: int, start: int, step: int) ->
 @rule("narrow")
 def narrow(call: Call) -> Axes:
     """A range of one axis by start and length."""
-    axes = call.axes("self")
+    axes, start = call.axes("self"), call["start"]
     place = call.index("dim", len(axes))
-    freeze(axes[place], "is cut by narrow")
-    return [*axes[:place], number(call.shape[place], POSITION), *axes[place + 1 :]]
+    if is_fixed(axes[place]) or not isinstance(start, int):
+        freeze(axes[place], _CUT)
+        return [*axes[:place], number(call.shape[place], POSITION), *axes[place + 1 :]]
+    before, taken = _cut_range(axes[place], start, call.shape[place])
+    if before is not None:
+        call.rewrite(start=SizeOf(before), length=SizeOf(taken))
+    return [*axes[:place], taken, *axes[place + 1 :]]
 
 
 @rule("pad", "constant_pad_nd")
