@@ -9,7 +9,7 @@ from nasc.errors import RunError
 
 
 @click.command("dashboard", cls=Verb)
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]...")
 @click.option(
     "--html",
     "file",
@@ -22,8 +22,8 @@ from nasc.errors import RunError
 def command(runs: tuple[Path, ...], file: Path) -> Reply:
     """Write one self-contained page of accuracy against measured latency.
 
-    RUN is a run folder, a folder of runs, or a ledger of records (.jsonl). What cannot be read is named on the page and
-    the rest is shown.
+    RUN is a run folder, a folder of runs, or a ledger of records (.jsonl); without any it is runs/. What cannot be read
+    is named on the page and the rest is shown.
 
     \b
     Example:
@@ -31,7 +31,7 @@ def command(runs: tuple[Path, ...], file: Path) -> Reply:
     """  # noqa: D301 - click reads the backspace
     from nasc.dashboard import write_page
 
-    info = write_page(runs, file)
+    info = write_page(runs or (Path("runs"),), file)
     if not info.runs:
         raise RunError(f"no finished run to show: {'; '.join(info.problems)}", hint="make one: nasc demo")
     for problem in info.problems:
