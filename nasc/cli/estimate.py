@@ -62,7 +62,5 @@ def _describe(price: "LatencyPrice") -> "Group":
     lines = [f"total {format_seconds(price.total_s)}"]
     if price.uncovered:
         share = format_percent(price.uncovered_share)
-        lines.append(
-            f"no table row covers {', '.join(price.uncovered)}: {share} of the multiply-adds; nasc profile adds them"
-        )
+        lines.append(f"no table row covers {', '.join(price.uncovered)}: {share} of the work; nasc profile adds them")
     return Group(draw_grid(["kernel", "kind", "time>", "share>"], rows), *lines)
