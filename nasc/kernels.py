@@ -53,7 +53,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "depthwise": Kind(
             ("channels",), (*_SPATIAL, "dilation_h", "dilation_w", "multiplier"), "depthwise convolution"
         ),
-        "conv_transpose": Kind(("c_in", "c_out"), _SPATIAL, "transposed convolution"),
+        "conv_transpose": Kind(("c_in", "c_out"), _SPATIAL, "transposed convolution; pads are cut off its output"),
         "linear": Kind(("c_in", "c_out"), ("rows",), "fully connected, clamp folded in"),
         "matmul": Kind(("batch", "m", "k", "n"), (), "product of two activations"),
         "pool": Kind(("channels",), ("op", *_SPATIAL), "max or average pooling; op is 'max' or 'avg'"),

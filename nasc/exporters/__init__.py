@@ -90,12 +90,12 @@ def max_abs_difference(artifact: Artifact, model: "nn.Module", inputs: tuple[Any
         The largest absolute difference.
     """
     import torch
+    from torch.utils._pytree import tree_leaves
 
     from nasc.graph.program import evaluating
 
     with torch.no_grad(), evaluating(model):
-        outputs = model(*inputs)
-    expected = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        expected = tree_leaves(model(*inputs))
     worst = 0.0
     for sample in range(len(inputs[0])):
         given = run(artifact, [value[sample : sample + 1].detach().cpu().numpy() for value in inputs])

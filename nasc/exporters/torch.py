@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils._pytree import tree_leaves
 
 from nasc.artifact import Artifact, TensorSpec
 from nasc.errors import ExportError
@@ -41,8 +42,7 @@ class TorchExporter:
         except Exception as failure:
             raise ExportError(f"torch.export cannot export this model: {first_line(failure)}") from failure
         write_atomically(path, lambda temporary: _save(program, temporary))
-        results = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        artifact = Artifact(path, self.format, _specs("x", inputs), _specs("y", results))
+        artifact = Artifact(path, self.format, _specs("x", inputs), _specs("y", tree_leaves(outputs)))
         self._own.add(artifact.sha256)
         return artifact
 
@@ -58,7 +58,7 @@ class TorchExporter:
             warnings.simplefilter("ignore")
             module = torch.export.load(artifact.path).module()
             outputs = module(*(torch.from_numpy(np.ascontiguousarray(values)) for values in inputs))
-        return [one.numpy() for one in (outputs if isinstance(outputs, tuple | list) else (outputs,))]
+        return [one.numpy() for one in tree_leaves(outputs)]
 
 
 def _save(program: torch.export.ExportedProgram, path: Path) -> None:

@@ -83,6 +83,22 @@ class Arithmetic(nn.Module):
         return self.head(x.permute(0, 3, 1, 2).mean((2, 3))).softmax(-1)
 
 
+class UNet(nn.Module):
+    """Down, up, and a bridge; the output is an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = block(3, 6, nn.ReLU(), padding=1)
+        self.bottom = block(6, 8, nn.ReLU(), padding=1)
+        self.up = nn.ConvTranspose2d(8, 5, 2, stride=2)
+        self.out = nn.Conv2d(11, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bridge = self.down(x)
+        x = self.up(self.bottom(F.max_pool2d(bridge, 2)))
+        return self.out(torch.cat((bridge, x), 1))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{
         name: lambda name=name: load_model(name, num_classes=5, input_shape=SHAPE)
@@ -91,6 +107,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "squeeze-excite": lambda: SqueezeExcite(10),
     "shuffled": Shuffled,
     "arithmetic": Arithmetic,
+    "u-net": UNet,
     "flatten": lambda: nn.Sequential(
         block(3, 6, nn.ReLU(), stride=4),
         nn.Flatten(),
@@ -110,6 +127,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         nn.Linear(6, 5),
     ),
 }
+
+
+@pytest.fixture(name="unsettle")
+def _unsettle() -> Callable[[nn.Module], nn.Module]:
+    return unsettle
 
 
 @pytest.fixture(params=NETWORKS)

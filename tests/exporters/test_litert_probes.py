@@ -91,6 +91,19 @@ def test_a_convolution_equals_pytorchs(
     np.testing.assert_allclose(result, expected.permute(0, 2, 3, 1).numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("cuts", [(0, 0), (1, 1), (1, 0)])
+def test_a_transposed_convolution_equals_pytorchs_with_its_edges_cut(cuts: tuple[int, int]) -> None:
+    window = spatial(5, 4, 2, *cuts)
+    shape = signature("conv_transpose", **window).at(c_in=3, c_out=4)
+    (image,) = draw_inputs(shape)
+    constants = {name: torch.from_numpy(values) for name, values in random_instruction(shape).constants.items()}
+    x = torch.from_numpy(image).permute(0, 3, 1, 2)
+    whole = F.conv_transpose2d(x, constants["weight"].swapaxes(0, 1), constants["bias"], 2)
+    end = [size - cuts[1] for size in whole.shape[2:]]
+    expected = whole[:, :, cuts[0] : end[0], cuts[0] : end[1]].permute(0, 2, 3, 1)
+    np.testing.assert_allclose(run(write_kernel(shape), [image]), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [1, 7])
 def test_a_linear_layer_equals_pytorchs(rows: int) -> None:
     shape = signature("linear", rows=rows).at(c_in=17, c_out=5)

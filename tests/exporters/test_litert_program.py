@@ -1,12 +1,15 @@
 """Whole networks as LiteRT files: they compute what PyTorch computes, with the kernels that were priced."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from ai_edge_litert.interpreter import Interpreter
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from nasc.errors import ExportError
 from nasc.exporters import export, max_abs_difference, open_artifact, run
@@ -83,6 +86,32 @@ def test_every_form_of_pooling_and_resizing_computes_what_pytorch_computes(
     x = torch.randn(2, 3, 10, 12, generator=torch.Generator().manual_seed(0))
     artifact = export(model, (x,), tmp_path / "model.tflite")
     assert max_abs_difference(artifact, model, (x,)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 2, "stride": 2},
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+        {"kernel_size": 5, "stride": (2, 3), "padding": (2, 0), "output_padding": 0},
+        {"kernel_size": 3, "stride": 1, "padding": 1},
+    ],
+)
+def test_a_transposed_convolution_computes_what_pytorch_computes(
+    options: dict[str, Any], unsettle: Callable[[nn.Module], nn.Module], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    up = nn.ConvTranspose2d(3, 4, **options)
+    model = unsettle(nn.Sequential(nn.Conv2d(2, 3, 1), up, nn.BatchNorm2d(4), nn.ReLU())).eval()
+    x = torch.randn(2, 2, 5, 6)
+    artifact = export(model, (x,), tmp_path / "model.tflite")
+    assert max_abs_difference(artifact, model, (x,)) <= 1e-5
+    first, second = trace(model, (x,)).kernels
+    assert (second.kind, second.activation) == ("conv_transpose", "relu")
+    with FlopCounterMode(display=False) as counter:
+        model(x[:1])
+    assert first.macs() + second.macs() == counter.get_total_flops() // 2
 
 
 def test_an_image_output_comes_back_in_pytorchs_layout(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class Constants:
     def _weight_and_bias(self, kernel: Kernel) -> tuple[Wide, Wide]:
         weights, norm = kernel.weights, kernel.weights.norm
         weight = self._named(weights.weight, kernel.extra.get("weight"))
+        if weight is not None and kernel.kind == "conv_transpose":
+            weight = weight.swapaxes(0, 1)  # PyTorch keeps the inputs first here
         bias = self._named(weights.bias, kernel.extra.get("bias"))
         if norm is None:
             assert weight is not None

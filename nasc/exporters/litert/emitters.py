@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from nasc.errors import ExportError
 from nasc.exporters.litert.flatbuffer import ModelBuilder
 from nasc.exporters.litert.instruction import Instruction, unknown_op
-from nasc.exporters.litert.operators import ACTIVATIONS, ARITHMETIC, arithmetic, pad, reshape, scalar
+from nasc.exporters.litert.operators import ACTIVATIONS, ARITHMETIC, arithmetic, cut, pad, reshape, scalar
 from nasc.exporters.litert.windows import sides
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -81,6 +81,28 @@ def _depthwise(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) ->
         **_strides(it),
         **_dilations(it),
     )
+
+
+def _conv_transpose(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    weight = it.constants["weight"].transpose(0, 2, 3, 1)  # (out, in, h, w) -> (out, h, w, in)
+    both = sides(it.shape.signature)
+    same = all(side.grows_as_same for side in both)
+    left = [side.grown - side.before - side.after for side in both]
+    whole = (1, *(left if same else [side.grown for side in both]), weight.shape[0])
+    shape = builder.constant(np.asarray(whole, np.int32))
+    result = builder.operator(
+        "TRANSPOSE_CONV",
+        [shape, builder.constant(weight), inputs[0], builder.constant(it.constants["bias"])],
+        whole,
+        name=it.name if same else "",
+        options="TransposeConvOptions",
+        padding=schema.Padding.SAME if same else schema.Padding.VALID,
+        fusedActivationFunction=ACTIVATIONS[it.activation],
+        **_strides(it),
+    )
+    if same or list(whole[1:3]) == left:
+        return result
+    return cut(builder, result, (0, both[0].before, both[1].before, 0), (1, *left, weight.shape[0]), it.name)
 
 
 def _linear(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
@@ -265,9 +287,7 @@ def _pad(builder: ModelBuilder, it: Instruction, source: int) -> int:
 
 
 def _slice(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    begin, size = it.extra["begin"], it.extra["size"]
-    constants = [builder.constant(np.asarray(values, np.int32)) for values in (begin, size)]
-    return builder.operator("SLICE", [source, *constants], size, name=it.name, options="SliceOptions")
+    return cut(builder, source, it.extra["begin"], it.extra["size"], it.name)
 
 
 def _resize(code: str, options: str) -> Callable[[ModelBuilder, Instruction, int], int]:
@@ -310,6 +330,7 @@ EMITTERS: Mapping[str, Emitter] = {
     "conv": _conv,
     "grouped_conv": _conv,
     "depthwise": _depthwise,
+    "conv_transpose": _conv_transpose,
     "linear": _linear,
     "pool": _pool,
     "global_pool": _global_pool,

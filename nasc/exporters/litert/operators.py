@@ -36,6 +36,12 @@ def arithmetic(
     return builder.operator(code, operands, shape, name=name, options=options, **values)
 
 
+def cut(builder: ModelBuilder, source: int, begin: Sequence[int], size: Sequence[int], name: str = "") -> int:
+    """``size`` entries from ``begin`` on, along every axis."""
+    operands = [source, *(builder.constant(np.asarray(values, np.int32)) for values in (begin, size))]
+    return builder.operator("SLICE", operands, size, name=name, options="SliceOptions")
+
+
 def pad(
     builder: ModelBuilder, source: int, amounts: Sequence[tuple[int, int]], fill: float = 0.0, name: str = ""
 ) -> int:

@@ -58,7 +58,7 @@ def input_shapes(shape: KernelShape) -> list[Shape]:
         ExportError: The format has no operators for this kernel.
     """
     kind, of = shape.kind, shape.signature
-    if kind in ("conv", "grouped_conv", "depthwise", "pool", "global_pool"):
+    if kind in ("conv", "grouped_conv", "depthwise", "conv_transpose", "pool", "global_pool"):
         return [(1, int(of["height"]), int(of["width"]), _input_channels(shape))]
     if kind == "linear":
         return [(int(of["rows"]), shape["c_in"])]
@@ -78,7 +78,7 @@ def input_shapes(shape: KernelShape) -> list[Shape]:
 def _input_channels(shape: KernelShape) -> int:
     if shape.kind == "grouped_conv":
         return shape["groups"] * shape["c_in"]
-    return shape["c_in"] if shape.kind == "conv" else shape["channels"]
+    return shape["c_in"] if shape.kind in ("conv", "conv_transpose") else shape["channels"]
 
 
 def _binary_shapes(shape: KernelShape) -> list[Shape]:
@@ -112,7 +112,7 @@ def _weight_shape(shape: KernelShape) -> Shape | None:
     of = shape.signature
     if shape.kind == "linear":
         return (shape["c_out"], shape["c_in"])
-    if shape.kind == "conv":
+    if shape.kind in ("conv", "conv_transpose"):
         return (shape["c_out"], shape["c_in"], int(of["kernel_h"]), int(of["kernel_w"]))
     if shape.kind == "grouped_conv":
         return (shape["groups"] * shape["c_out"], shape["c_in"], int(of["kernel_h"]), int(of["kernel_w"]))

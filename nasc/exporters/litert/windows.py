@@ -47,6 +47,17 @@ class Side:
         total = max((count - 1) * self.stride + self.window - self.size, 0)
         return self.count == count and self.before == total // 2
 
+    @property
+    def grown(self) -> int:
+        """Entries a transposed convolution writes before its edges are cut."""
+        return (self.size - 1) * self.stride + self.window
+
+    @property
+    def grows_as_same(self) -> bool:
+        """LiteRT's SAME transposed convolution cuts these edges: one stride an entry is left, the odd cut at the end."""
+        total = self.window - self.stride
+        return (self.before, self.after) == (total // 2, total - total // 2)
+
 
 def sides(signature: Signature) -> tuple[Side, Side]:
     """The windows of a convolution or pool, down and to the right."""

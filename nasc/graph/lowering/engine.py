@@ -26,7 +26,7 @@ from nasc.kernels import signature
 BATCH = "batch"
 """Name of the dim that is the batch; kernels are those of a batch of one."""
 
-FOLDING_KINDS = ("conv", "grouped_conv", "depthwise", "linear")
+FOLDING_KINDS = ("conv", "grouped_conv", "depthwise", "conv_transpose", "linear")
 """Kinds that run a norm and a clamp for nothing. A clamp after an addition costs as much as alone, so it stays one."""
 
 Rule = Callable[["Lowering", Node], Value | tuple[Value, ...]]
@@ -92,7 +92,7 @@ class Lowering:
         before = len(self._kernels)
         try:
             result = RULES.get(operator_name(node), Lowering.unsupported)(self, node)
-        except (ArithmeticError, LookupError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             # a use of the operator that its rule did not foresee: report it as unsupported rather than fail
             del self._kernels[before:]
             result = self.unsupported(node)

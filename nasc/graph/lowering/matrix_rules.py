@@ -60,6 +60,28 @@ def _is_linear(window: Attributes) -> bool:
     return ones and not any(window[name] for name in ("pad_top", "pad_bottom", "pad_left", "pad_right"))
 
 
+@rule("conv_transpose2d.input")
+def _conv_transpose2d(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    """The pads of the kernel are what is cut off its output at each edge."""
+    source, weight, bias, stride, padding, extra_rows, groups, dilation = arguments(
+        node, 8, (None, [1, 1], [0, 0], [0, 0], 1, [1, 1]), 2
+    )
+    kernel, strides = [int(n) for n in weight.meta["val"].shape[2:]], pair(stride)
+    cuts = [(p, p - o) for p, o in zip(pair(padding), pair(extra_rows), strict=True)]
+    overlapping = all(k >= s for k, s in zip(kernel, strides, strict=True))
+    if groups != 1 or pair(dilation) != (1, 1) or min(map(min, cuts)) < 0 or not overlapping:
+        return lowering.unsupported(node)
+    value = lowering.laid_out(lowering.value(source), IMAGE)
+    size = lowering.shape(source)[2:]
+    sizes = {"c_in": lowering.axes(source)[1], "c_out": lowering.axes(node)[1]}
+    attributes = window_attributes(size, kernel, strides, (*cuts[0], *cuts[1]))
+    weights, extra = _weights(lowering, weight, bias)
+    taps = prod(kernel) * prod(size)
+    return lowering.emit(
+        node, "conv_transpose", attributes, sizes, [value], IMAGE, weights=weights, macs_per=taps, **extra
+    )
+
+
 def split_groups(axis: Axis, groups: int) -> tuple[Axis, Axis]:
     """An axis as groups times what one group holds.
 
