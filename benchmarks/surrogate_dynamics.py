@@ -103,7 +103,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     from nasc.datasets import load_dataset
     from nasc.graph import trace
     from nasc.materialise import materialise
-    from nasc.methods import Price, build
+    from nasc.methods import Price, build, readjust
     from nasc.models import load_model
     from nasc.training import Recipe, evaluate, train
 
@@ -119,7 +119,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     steps = recipe.steps_per_epoch(len(data.train_y)) * recipe.epochs
     method = build(cell["method"], network, price, TARGET * price.dense, steps, **cell["options"])
     searched = train(method, data, recipe, progress=False, on_frozen=lambda frozen: True)
-    selection = method.select()
+    selection = readjust(price, method.select(), method.scores(), TARGET * price.dense)  # all spend the whole limit
     small = materialise(network, selection)
     train(small, data, recipe, progress=False, start_step=searched.step)
     accuracy = evaluate(small, data.test_x, data.test_y).value

@@ -64,13 +64,11 @@ class Steering:
         self._fall = 1.0 / max(1.0, config.fade * total_steps)
         self._wanted = layout.ones()  # 1 for entries that stay, 0 for those that are to go
         self._sensitivity = torch.zeros(len(layout.names))  # running mean of sum (a_j dL/da_j)^2, by dim
-        self._relaxed = price.dense
         self._steps = 0
 
     def penalty(self) -> Tensor:
-        """``lambda * cost(R) / dense cost`` of the last decision. Masks are moved by :meth:`step`: it has no gradient."""
-        value = 0.0 if self.frozen else self.strength * self._relaxed / self.price.dense
-        return torch.tensor(value, device=self.masks.flat.device)
+        """Zero: the masks feel the price in :meth:`step`, in closed form, and the weights never do."""
+        return torch.zeros((), device=self.masks.flat.device)
 
     def relaxed_price(self) -> float:
         """The price at the surrogate sizes of the masks as they stand."""
@@ -115,7 +113,7 @@ class Steering:
         layout = self.masks.layout
         masks = (energy.sqrt() * self.masks.flat.detach().cpu()).to(layout.segments.device)
         sizes, _ = sizes_and_gradient(layout, masks, self.config.form)
-        self._relaxed, slopes = self.price.slopes(dict(zip(layout.names, sizes.tolist(), strict=True)))
+        _, slopes = self.price.slopes(dict(zip(layout.names, sizes.tolist(), strict=True)))
         return torch.tensor([slopes.get(name, 0.0) for name in layout.names])
 
     def _undecided(self, fraction: float) -> bool:
@@ -146,7 +144,9 @@ class Steering:
             floor=self._floor,
             crowding=self.config.crowding,
         )
-        self.strength = allocation.multiplier * self.price.dense or self.strength
+        worth = sum(float(vector.sum()) for vector in scores.values())
+        # Lambda without units: share of the worth lost per share of the dense price saved, in the dearest move.
+        self.strength = allocation.multiplier * self.price.dense / worth or self.strength
         self._wanted = layout.join(keep_strongest(scores, allocation.sizes))
 
     def _move(self) -> None:
@@ -160,7 +160,6 @@ class Steering:
             "strength": self.strength,
             "sensitivity": self._sensitivity.clone(),
             "wanted": self._wanted.clone(),
-            "relaxed": self._relaxed,
             "steps": self._steps,
             "frozen": self.frozen,
         }
@@ -169,7 +168,6 @@ class Steering:
         """Resume from :meth:`state_dict`."""
         self.strength, self.frozen, self._steps = float(state["strength"]), bool(state["frozen"]), int(state["steps"])
         self._sensitivity, self._wanted = state["sensitivity"].clone(), state["wanted"].clone()
-        self._relaxed = float(state["relaxed"])
 
 
 def _relative(values: Tensor) -> Tensor:
