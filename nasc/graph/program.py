@@ -1,9 +1,11 @@
 """From a module to a clean ATen program: exported in eval mode, batch axis free, functional, no dead code."""
 
+import io
+import logging
 import operator
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import torch
@@ -41,9 +43,21 @@ def export_program(model: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[E
 
 
 def _export(model: nn.Module, inputs: tuple[Any, ...]) -> ExportedProgram:
-    with evaluating(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with evaluating(model), torch.no_grad(), _quiet():
         return torch.export.export(model, inputs, strict=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter off the terminal; what matters of it is in the exception it raises."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 @contextmanager
@@ -110,8 +124,7 @@ def clean(program: ExportedProgram) -> ExportedProgram:
     _inline_wrappers(program)
     _drop_assertions(program.graph)
     if not make_functional(program.graph):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             program = program.run_decompositions({})
         _inline_wrappers(program)
         _drop_assertions(program.graph)

@@ -16,20 +16,16 @@ What lowering is given, ``lower(program, tensors, parameters)``:
 - ``parameters``: dotted name -> axes of the parameter or buffer.
 """
 
-import linecache
-import traceback
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from nasc.errors import ModelError, NascError, TraceError
+from nasc.graph.explain import explain_failure, refuse_unknown_sizes
 from nasc.graph.lowering import lower
 from nasc.graph.network import Network
-from nasc.graph.program import evaluating, export_program
+from nasc.graph.program import export_program
 from nasc.graph.resolve import resolve
 from nasc.graph.walk import walk_program
 
@@ -51,10 +47,9 @@ def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Network:
     inputs = _as_tuple(example_inputs)
     try:
         program, batch = export_program(model, inputs)
-    except NascError:
-        raise
     except Exception as failure:
-        raise _explain(model, inputs, failure) from failure
+        raise explain_failure(model, inputs, failure) from failure
+    refuse_unknown_sizes(program, model)
     walked = walk_program(program, model, batch)
     resolved = resolve(walked)
     return Network(
@@ -97,56 +92,3 @@ def _outputs(program: ExportedProgram) -> tuple[str, ...]:
     return tuple(
         value.name for value, spec in pairs if spec.kind is OutputKind.USER_OUTPUT and isinstance(value, fx.Node)
     )
-
-
-# -- errors -------------------------------------------------------------------------------------------
-
-
-def _explain(model: nn.Module, inputs: tuple[Any, ...], failure: Exception) -> ModelError:
-    """One sentence for a model that could not be exported: where, what, and what to do."""
-    name = type(model).__name__
-    try:
-        with evaluating(model), torch.no_grad():
-            model(*inputs)
-    except Exception as wrong:
-        return ModelError(
-            f"model {name} does not accept the example input {_describe(inputs)}: {_first_line(wrong)}",
-            "Give example inputs that the model runs on, e.g. trace(model, (torch.zeros(1, 3, 224, 224),)).",
-        )
-    return TraceError(
-        f"cannot trace model {name}{_where(model, failure)}: {_first_line(failure)}",
-        "Keep tensor values out of Python control flow (.item(), .tolist(), if tensor: ...): use torch.where or "
-        "shapes instead, or trace the part of the model that is free of them.",
-    )
-
-
-def _describe(inputs: tuple[Any, ...]) -> str:
-    return ", ".join(
-        f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        for value in inputs
-    )
-
-
-def _first_line(failure: BaseException) -> str:
-    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
-    return lines[0] if lines else type(failure).__name__
-
-
-def _where(model: nn.Module, failure: BaseException) -> str:
-    """The innermost module of the model and the innermost source line outside torch that the failure passed through."""
-    paths = {module: path for path, module in model.named_modules()}
-    module_path, source = "", ""
-    for frame, line in traceback.walk_tb(failure.__traceback__):
-        file = frame.f_code.co_filename
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, nn.Module) and owner in paths:
-            module_path = f"{paths[owner] or 'the top module'} ({type(owner).__name__})"
-            inside = _is_library(file)
-            if not inside:
-                source = f"{file}:{line} `{linecache.getline(file, line).strip()}`"
-    place = f" in {module_path}" if module_path else ""
-    return f"{place} at {source}" if source else place
-
-
-def _is_library(file: str) -> bool:
-    return str(Path(torch.__file__).parent) in file

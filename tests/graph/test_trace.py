@@ -283,6 +283,36 @@ def test_a_model_that_branches_on_values_ends_in_one_sentence_that_says_where() 
     assert "\n" not in message
 
 
+class Masking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[x > 0]
+
+
+class Unique(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.unique(x)
+
+
+@pytest.mark.parametrize(("culprit", "operator"), [(Masking, "aten.index"), (Unique, "aten._unique2")])
+def test_a_size_that_depends_on_values_is_refused_with_operator_module_and_line(
+    culprit: type[nn.Module], operator: str
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), culprit())
+    with pytest.raises(TraceError) as caught:
+        trace(model, (torch.randn(2, 4),))
+    message = caught.value.message
+    assert f"operator {operator}" in message
+    assert " in 1 at " in message
+    assert "test_trace.py:" in message
+
+
+def test_tracing_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TraceError):
+        trace(Unwilling(), (torch.randn(2, 4),))
+    trace(*build("residual"))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_input_the_model_does_not_accept_is_named() -> None:
     model, _ = build("residual")
     with pytest.raises(ModelError, match=r"Residual does not accept the example input float32\[2, 5, 8, 8\]"):
