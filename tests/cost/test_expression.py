@@ -8,7 +8,8 @@ from nasc.cost import Table, cost
 from nasc.cost.expression import UNITS
 from nasc.errors import OutsideTable, UsageError
 from nasc.graph import Network
-from nasc.graph.slicing import slice_network
+from nasc.graph.parameters import learned_parameters
+from nasc.graph.slicing import slice_network, slice_state
 
 
 def random_sizes(network: Network, seed: int) -> dict[str, int]:
@@ -35,8 +36,9 @@ def test_macs_at_full_size_are_half_of_the_flops_torch_counts(network: Network) 
 def test_macs_and_params_at_random_sizes_are_those_of_the_sliced_network(network: Network, seed: int) -> None:
     sizes = random_sizes(network, seed)
     kept = {name: torch.arange(size) for name, size in sizes.items()}
-    small = slice_network(network, kept)
-    assert cost(network, sizes, "macs") == counted_macs(small, one_sample(network))
+    assert cost(network, sizes, "macs") == counted_macs(slice_network(network, kept), one_sample(network))
+    state = slice_state(network, kept)
+    assert cost(network, sizes, "params") == sum(state[name].numel() for name, _ in learned_parameters(network))
 
 
 def test_params_are_the_entries_of_the_parameters_in_use(network: Network) -> None:
