@@ -65,7 +65,7 @@ class Program(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.command("nasc", cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("nasc", cls=Program)
 @click.version_option(nasc.__version__, prog_name="nasc", message="%(prog)s %(version)s")
 def program() -> None:
     """Make a PyTorch model meet a latency target on your device.

@@ -29,7 +29,7 @@ def test_a_hand_written_loop_ends_with_a_small_model_at_half_the_latency(tmp_pat
     images = (torch.zeros(1, 1, 8, 8),)
     dense = trace(example.Net(), images)
     profile(get_device("simulated"), [dense], progress=False)
-    accuracy = example.main(device="simulated", epochs=6, out=tmp_path)
+    accuracy = example.main(device="simulated", epochs=10, out=tmp_path)
 
     table = load_table("simulated")
     small = trace(load_model(tmp_path / "model"), images)
