@@ -404,3 +404,13 @@ def test_a_model_without_prunable_dims_is_refused() -> None:
 def test_options_that_make_no_sense_are_refused_in_words(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SurrogateConfig(**options)
+
+
+@pytest.mark.parametrize("total_steps", [1, 2, 5, 9])
+def test_the_shortest_run_still_ends_frozen_below_its_target(residual: Network, total_steps: int) -> None:
+    search = Surrogate(residual, target="-50%", total_steps=total_steps)
+    for _ in range(total_steps):
+        search.step()
+    assert search.frozen
+    assert search.limit is not None
+    assert search.price.total(search.select().sizes) <= search.limit
