@@ -1,9 +1,9 @@
-"""Which kernels to measure: on the ends of the steps, where the networks will look.
+"""Which kernels to measure: on the sizes that stand for steps, where the networks will look.
 
 Three kinds of points, in this order:
 
 1. *lines*: one size of one representative signature per family at every value from 1 to 128, to find the steps;
-2. *grids*: per signature, ends of steps in geometric progression from one step to the full width;
+2. *grids*: per signature, sizes that stand for steps, in geometric progression from one step to the full width;
 3. *held out*: widths that a network of the search could have, to see the interpolation's error; where it is too large,
    the grid gets a line there.
 """
@@ -27,7 +27,7 @@ LINE_LENGTH = 128
 
 _LINE_POSITIONS = 28 * 28  # large enough to time, small enough to be quick
 _LINE_OTHER = 64  # what the other sizes are held at
-_RATIOS = {0: 2.0, 1: 1.15, 2: 2.0, 3: 3.0}  # of neighbouring knots, by how many sizes vary: grids are products
+_RATIOS = {0: 2.0, 1: 1.3, 2: 2.0, 3: 3.0}  # of neighbouring knots, by how many sizes vary: grids are products
 _SMALLEST_SHARE = 0.15  # of the dense width, that a held-out network keeps
 
 FLOOR = Signature("unary", (("op", "relu"), ("positions", 1))).at(channels=1)
@@ -187,7 +187,7 @@ def add_knot(
     """The knots with one more line through a badly predicted kernel, along the size that is furthest from a knot."""
     candidates = []
     for axis, (name, value) in enumerate(shape.sizes):
-        end = steps.get(name, Steps()).end(value)
+        end = steps.get(name, Steps()).representative(value)
         if region.moves[axis] and end not in knots[axis]:
             candidates.append((min(abs(log(end / knot)) for knot in knots[axis]), axis, end))
     if not candidates:

@@ -213,7 +213,7 @@ class _Profiler:
         return find_steps(seconds, self.campaign.floor_s)
 
     def measure_grids(self, progress: Progress | None) -> list[list[list[int]]]:
-        """Measure a grid on the ends of the steps for every region; its knots."""
+        """Measure a grid on the sizes that stand for steps, for every region; its knots."""
         knots = [
             plan_knots(region, self.provenance.steps_of(region.signature), self._known_knots(region))
             for region in self.regions
@@ -289,7 +289,7 @@ class _Profiler:
             tuple(value for _, value in shape.sizes)
             for shape in self.campaign.kept
             if shape.signature == region.signature
-            and all(name not in steps or value % steps[name].period == 0 for name, value in shape.sizes)
+            and all(name not in steps or steps[name].representative(value) == value for name, value in shape.sizes)
         ]
         return complete_grid(points) if points else ()
 

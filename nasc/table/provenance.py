@@ -15,8 +15,6 @@ from nasc.table.steps import LINE, Steps
 SCHEMA = 1
 """Number of the table schema; it grows when a key or column changes its meaning."""
 
-_PROFILE = ("first", "later", "growth")
-
 _EXTENTS = frozenset(
     ("height", "width", "pad_top", "pad_bottom", "pad_left", "pad_right", "positions", "from_positions", "vocabulary")
 )  # how much of the same there is: it scales the steps and does not move them
@@ -83,17 +81,17 @@ class Provenance:
 def cold_share(residency: Sequence[tuple[float, float]], cache_bytes: float, weight_bytes: float) -> float:
     """Where between the warm and the cold times of its kernels a whole model runs.
 
-    A model that fits into the inner cache of its core finds its weights there at every run; one many times larger finds
-    none. In between, the share lies on the line through the models it was calibrated on, and never falls.
+    Weights that were not used for a while have left the inner cache, the more of them the larger the model is. The share
+    lies on the line from nothing through the models it was calibrated on, and never falls.
 
     Args:
-        residency: Weight bytes and measured share of whole models; before there are any, all is taken to be cold from
-            four times the cache on.
+        residency: Weight bytes and measured share of whole models; before there are any, a model of four times the cache
+            is taken to be all cold.
         cache_bytes: Size of the inner cache.
         weight_bytes: Size of the model's weights.
     """
-    points = [(cache_bytes, 0.0), *sorted(residency or [(4 * cache_bytes, 1.0)])]
-    sizes, shares = zip(*(point for point in points if point[0] >= cache_bytes), strict=True)
+    points = [(0.0, 0.0), *sorted(residency or [(4 * cache_bytes, 1.0)])]
+    sizes, shares = zip(*points, strict=True)
     return float(np.interp(weight_bytes, sizes, np.maximum.accumulate(shares)))
 
 
@@ -127,7 +125,7 @@ def write_provenance(provenance: Provenance) -> str:
                 "family": name,
                 "size": size,
                 "period": steps.period,
-                **{part: list(getattr(steps, part)) for part in _PROFILE if steps.period > 1},
+                "classes": list(steps.classes),
             }
             for (name, size), steps in sorted(provenance.steps.items())
         ],
@@ -154,9 +152,7 @@ def read_provenance(text: str, origin: str) -> Provenance:
             anchor_s=float(values["anchor_s"]),
             floor_s=float(values["floor_s"]),
             steps={
-                (entry["family"], entry["size"]): Steps(
-                    entry["period"], *(tuple(entry.get(part, ())) for part in _PROFILE)
-                )
+                (entry["family"], entry["size"]): Steps(entry["period"], tuple(entry["classes"]))
                 for entry in values["steps"]
             },
             residency=tuple((float(size), float(share)) for size, share in values.get("residency", ())),

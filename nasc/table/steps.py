@@ -1,16 +1,10 @@
 """The staircase of a device: which sizes cost the same, found from data.
 
-Real kernels work in tiles: on one machine 17 output channels cost as much as 32, on another as 24. Along one size c of
-a kernel the time is described by the smooth line S through the ends of the steps (multiples of the period P) and by the
-*effective size* e(c), the size on that line that costs as much::
-
-    T(c) = S(e(c)),    c = k * P + r,  0 < r <= P
-
-    e(c) = P * first[r]                                k = 0
-    e(c) = P * (later[r] + growth[r] * (k - 1))        k > 0
-
-A pure staircase has first = 1, later = 2, growth = 1. Kernels with slow remainder loops (XNNPACK's depthwise
-convolutions) cost more off the multiples than on the next one, and ever more with every step: growth > 1.
+Real kernels work in tiles: on one machine 17 output channels cost as much as 32, on another as 24. Along one size c of a
+kernel, c = k * P + r with 0 < r <= P and P the period, the positions r in a step fall into *classes* that cost the same
+within the step. A pure staircase has one class; a line without steps has P = 1. Kernels with slow remainder loops
+or loads that cross cache lines have more: on an AVX-512 machine multiples of 32 channels may be cheaper than 17 to 31, and
+1 to 16 a step of their own. Each class is represented by its last position, and has its own line over k.
 """
 
 from collections.abc import Mapping
@@ -23,7 +17,8 @@ from numpy.typing import NDArray
 _NOISE = 0.02  # relative; fits closer than this are about equally good
 _NOISE_WIDTH = 2.0  # of the best fit's median residual, where that is noisier
 _REWEIGHTED = 4  # least squares, weights by the residuals before
-_SNAP = 0.03  # values this close to a pure staircase's are a pure staircase's
+_SAME = 0.04  # positions of a step whose times differ by less are of one class
+_MOST_CLASSES = 3
 _PERIODS_SEEN = 4  # a period shows only where it repeats; the first step does not count
 _ROUNDING = 1e-5  # of a step; sizes that come from float32 sums miss whole numbers by this much
 
@@ -32,44 +27,38 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Steps:
-    """How sizes climb the steps of one size of a family of kernels; the formula stands in the module's text.
+    """How sizes climb the steps of one size of a family of kernels.
 
     Args:
-        period: Entries per step; one means a line without steps, and empty profiles.
-        first: Effective size in periods of 1..period, in the first step.
-        later: The same in the second step.
-        growth: What it gains with every further step.
+        period: Entries per step; one means a line without steps.
+        classes: For every position 1..period in a step, the position that stands for its class.
     """
 
     period: int = 1
-    first: tuple[float, ...] = ()
-    later: tuple[float, ...] = ()
-    growth: tuple[float, ...] = ()
+    classes: tuple[int, ...] = (1,)
 
     @classmethod
     def pure(cls, period: int) -> "Steps":
         """A staircase on which every size costs as much as the end of its step."""
-        return cls(period, (1.0,) * period, (2.0,) * period, (1.0,) * period)
+        return cls(period, (period,) * period)
 
-    def effective(self, size: float) -> float:
-        """The effective size e(c); for fractions on the straight line between the neighbouring whole sizes.
+    @property
+    def representatives(self) -> tuple[int, ...]:
+        """The positions that stand for a class, ascending; the last is the period."""
+        return tuple(sorted(set(self.classes)))
 
-        >>> Steps.pure(16).effective(17)
-        32.0
+    def representative(self, size: int) -> int:
+        """The size that stands for a whole size: on the same step, of the same class.
+
+        >>> Steps.pure(16).representative(17)
+        32
         """
-        if self.period == 1 or size <= 0:
-            return float(size)
-        below = int(size)
-        low = self._at(below)
-        return low if below == size else low + (size - below) * (self._at(below + 1) - low)
-
-    def _at(self, size: int) -> float:
-        if size == 0:
-            return 0.0
         step, inside = divmod(size - 1, self.period)
-        if step == 0:
-            return self.period * self.first[inside]
-        return self.period * (self.later[inside] + self.growth[inside] * (step - 1))
+        return self.period * step + self.classes[inside]
+
+    def position(self, size: int) -> int:
+        """Position of a whole size in its step, 1 to period."""
+        return (size - 1) % self.period + 1
 
     def end(self, size: float) -> int:
         """The last size of the step that ``size`` is on: rounded up to a multiple of the period."""
@@ -100,12 +89,14 @@ def find_steps(seconds: Mapping[int, float], floor_s: float = 0.0) -> Steps:
     """
     times = np.array([seconds[size] for size in range(1, len(seconds) + 1)])
     longest = len(times) // _PERIODS_SEEN
-    if longest < 1 or float(np.median(times)) < floor_s:  # too short to show, or lost in the cost of a call
+    if (
+        longest < 1 or float(np.min(times)) <= 0 or float(np.median(times)) < floor_s
+    ):  # too short to show, or lost in the cost of a call
         return LINE
     residuals = {period: _residuals(times + floor_s, period, longest) for period in range(1, longest + 1)}
     noise = max(_NOISE, _NOISE_WIDTH * min(float(np.median(np.abs(of_period))) for of_period in residuals.values()))
     period = min(residuals, key=lambda candidate: _criterion(residuals[candidate], candidate + 1, noise))
-    return LINE if period == 1 else _profile(times, period)
+    return LINE if period == 1 else Steps(period, _classes(times, period))
 
 
 def _criterion(residuals: Floats, parameters: int, noise: float) -> float:
@@ -128,38 +119,35 @@ def _residuals(times: Floats, period: int, skipped: int) -> Floats:
     return np.asarray(residuals)
 
 
-def _profile(times: Floats, period: int) -> Steps:
-    """The effective sizes, read off the line through the ends of the later steps."""
+def _classes(times: Floats, period: int) -> tuple[int, ...]:
+    """The class of every position in a step; looser ones where there would be too many."""
     whole = len(times) // period
     table = times[: whole * period].reshape(whole, period)  # [step, position in the step]
-    ends = table[:, -1]
-    slope = float(np.median(np.diff(ends[1:]))) if whole > 2 else float(ends[-1] - ends[0])  # per step
-    if slope <= 0 or ends[0] <= 0:
-        return Steps.pure(period)
-    first = table[0] / ends[0]  # the line starts at the origin
-    ahead = (table[1:] - ends[1:, None]) / slope  # in steps, ahead of the step's own end
-    number = np.arange(whole - 1)
-    growth = np.zeros(period)
-    if whole > 3:
-        pairs = [(i, j) for i in number for j in number if i < j]
-        growth = np.median([(ahead[j] - ahead[i]) / (j - i) for i, j in pairs], axis=0)  # Theil and Sen's slope
-    later = np.median(ahead - number[:, None] * growth, axis=0)
-    growth[-1] = later[-1] = 0.0
-    return Steps(period, _tidy(first, 1.0), _tidy(2.0 + later, 2.0), _tidy(1.0 + growth, 1.0))
-
-
-def _tidy(profile: Floats, pure: float) -> tuple[float, ...]:
-    return tuple(pure if abs(value - pure) <= _SNAP else round(float(value), 3) for value in profile)
+    same = _SAME
+    while True:
+        classes: dict[int, int] = {}
+        for position in range(period - 1, -1, -1):
+            alike = (
+                other
+                for other in sorted(set(classes.values()), reverse=True)
+                if np.median(np.abs(table[:, position] / table[:, other] - 1.0)) <= same
+            )
+            classes[position] = next(alike, position)
+        if len(set(classes.values())) <= _MOST_CLASSES:
+            return tuple(classes[position] + 1 for position in range(period))
+        same *= 1.5
 
 
 def ladder(steps: Steps, largest: float, ratio: float) -> list[int]:
-    """Ends of steps from the first to the one ``largest`` is on, each at most ``ratio`` times the one before.
+    """Sizes that stand for all others, on steps in geometric progression up to the one ``largest`` is on.
 
     >>> ladder(LINE, 20, 2.0)
     [1, 2, 4, 8, 16, 20]
+    >>> ladder(Steps.pure(8), 20, 2.0)
+    [8, 16, 24]
     """
     top = steps.end(largest) // steps.period
     counts = [1]
     while counts[-1] < top:
         counts.append(min(max(int(counts[-1] * ratio), counts[-1] + 1), top))
-    return [steps.period * count for count in counts]
+    return sorted(steps.period * (count - 1) + position for count in counts for position in steps.representatives)

@@ -1,11 +1,13 @@
 """The time of one signature as a function of its sizes."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 from typing import Literal
 
 from nasc.kernels import KINDS, Signature
-from nasc.table.interpolation import Grid, complete_grid, difference, weights_at
+from nasc.table.interpolation import Grid, Weights, complete_grid, difference, weights_at
 from nasc.table.rows import Row
 from nasc.table.steps import LINE, Steps
 
@@ -16,46 +18,101 @@ _SLACK = 1e-5  # relative; sums of masks in float32 are this far from whole numb
 
 
 @dataclass(frozen=True)
+class Scale:
+    """The knots along one size, and how sizes between them are weighted.
+
+    Args:
+        knots: Measured sizes, increasing.
+        steps: The steps of this size; every knot stands for itself.
+    """
+
+    knots: tuple[float, ...]
+    steps: Steps
+
+    @cached_property
+    def lanes(self) -> dict[int, tuple[tuple[int, ...], tuple[float, ...]]]:
+        """Index and value of the knots of every class, by the class's position in a step."""
+        lanes: dict[int, list[int]] = {}
+        for index, knot in enumerate(self.knots):
+            lanes.setdefault(self.steps.position(int(knot)), []).append(index)
+        return {
+            position: (tuple(indices), tuple(self.knots[index] for index in indices))
+            for position, indices in lanes.items()
+        }
+
+    def weights(self, size: float) -> Weights:
+        """Weights of the knots at a size; fractions lie on the line between the neighbouring whole sizes."""
+        if self.steps.period == 1:
+            return weights_at(self.knots, size)
+        below = int(size)
+        if below == size:
+            return self._whole(below)
+        share = size - below
+        return (
+            *((knot, weight * (1.0 - share)) for knot, weight in self._whole(below)),
+            *((knot, weight * share) for knot, weight in self._whole(below + 1)),
+        )
+
+    def across_step(self, size: float) -> Weights:
+        """Weights of the secant across the step that a size is on: what it costs, per entry."""
+        period = self.steps.period
+        end = max(self.steps.end(size), period)
+        if period == 1:
+            return difference(weights_at(self.knots, end), weights_at(self.knots, end - 1), 1.0)
+        return difference(self._whole(end), self._whole(end - period), 1.0 / period)
+
+    def _whole(self, size: int) -> Weights:
+        if size == 0:
+            return ()
+        stands_for = self.steps.representative(size)
+        lane = self.lanes.get(self.steps.position(stands_for))
+        if lane is None:  # the class was not measured here: as much as the end of the step
+            stands_for = self.steps.end(size)
+            lane = self.lanes[self.steps.period]
+        indices, knots = lane
+        return tuple((indices[knot], weight) for knot, weight in weights_at(knots, stands_for))
+
+
+@dataclass(frozen=True)
 class Surface:
-    """The time of one signature, multilinear in the effective sizes.
+    """The time of one signature, multilinear between sizes of one class.
 
     Args:
         names: Names of the sizes.
-        steps: Steps along each size.
-        grid: Times at the ends of steps.
+        scales: Knots and steps along each size.
+        grid: Times at the knots.
     """
 
     names: tuple[str, ...]
-    steps: tuple[Steps, ...]
+    scales: tuple[Scale, ...]
     grid: Grid
 
     def outside(self, sizes: Sequence[float]) -> tuple[str, float, int, int] | None:
         """The first size that was not measured: its name, value, and the measured range; None where all were."""
-        for name, size, steps, knots in zip(self.names, sizes, self.steps, self.grid.knots, strict=True):
-            smallest = 0 if knots[0] <= steps.period else int(knots[0])
+        for name, size, scale in zip(self.names, sizes, self.scales, strict=True):
+            knots = scale.knots
+            smallest = 0 if knots[0] <= scale.steps.period else int(knots[0])
             if not smallest * (1 - _SLACK) <= size <= knots[-1] * (1 + _SLACK) and size != 0:
                 return name, size, max(smallest, 1), int(knots[-1])
         return None
 
     def seconds(self, sizes: Sequence[float]) -> float:
         """The time at these sizes, in the order of ``names``."""
-        return self.grid.at([steps.effective(size) for steps, size in zip(self.steps, sizes, strict=True)])
+        return self.grid.combine(self._weights(sizes))
 
     def slopes(self, sizes: Sequence[float]) -> list[float]:
         """Seconds per entry of each size: the secant across the step the size is on.
 
         The staircase itself has slope zero nearly everywhere; the secant is what a whole step costs, per entry of it.
         """
-        here = [
-            weights_at(knots, steps.effective(size))
-            for knots, steps, size in zip(self.grid.knots, self.steps, sizes, strict=True)
+        here = self._weights(sizes)
+        return [
+            self.grid.combine([*here[:axis], scale.across_step(size), *here[axis + 1 :]])
+            for axis, (scale, size) in enumerate(zip(self.scales, sizes, strict=True))
         ]
-        slopes = []
-        for axis, (steps, size, knots) in enumerate(zip(self.steps, sizes, self.grid.knots, strict=True)):
-            end = max(steps.end(size), steps.period)
-            across = difference(weights_at(knots, end), weights_at(knots, end - steps.period), 1.0 / steps.period)
-            slopes.append(self.grid.combine([*here[:axis], across, *here[axis + 1 :]]))
-        return slopes
+
+    def _weights(self, sizes: Sequence[float]) -> list[Weights]:
+        return [scale.weights(size) for scale, size in zip(self.scales, sizes, strict=True)]
 
 
 def build_surface(
@@ -63,7 +120,7 @@ def build_surface(
 ) -> Surface:
     """The surface through the rows of one signature.
 
-    The grid stands on the ends of steps; rows inside a step are checks.
+    The grid stands on the sizes that stand for a class; other rows are checks.
 
     Args:
         signature: Kind and attributes.
@@ -77,28 +134,29 @@ def build_surface(
         tuple(value for _, value in row.shape.sizes): row.seconds + cold_share * (row.cold_s - row.seconds)
         for row in rows
     }
-    along = tuple(steps.get(name, LINE) if form == "staircase" else LINE for name in names)
-    along = tuple(
-        LINE if _fixed_inside_a_step({point[axis] for point in seconds}, s) else s for axis, s in enumerate(along)
+    along = _steps_along([steps.get(name, LINE) if form == "staircase" else LINE for name in names], list(seconds))
+    standing = [point for point in seconds if _stands_for_itself(point, along)]
+    knots = complete_grid(standing)
+    scales = tuple(
+        Scale(tuple(map(float, axis)), _usable(of_size, axis)) for axis, of_size in zip(knots, along, strict=True)
     )
-    ends = [point for point in seconds if all(size % s.period == 0 for size, s in zip(point, along, strict=True))]
-    if not ends:
-        ends, along = list(seconds), (LINE,) * len(names)
-    knots = complete_grid(ends)
-    return Surface(names, along, Grid(_as_floats(knots), tuple(seconds[point] for point in _product(knots))))
+    return Surface(names, scales, Grid(tuple(s.knots for s in scales), tuple(seconds[p] for p in product(*knots))))
 
 
-def _fixed_inside_a_step(measured: Set[int], steps: Steps) -> bool:
-    """The size never moves (an image's three channels, the classes), and its one value is not the end of a step."""
-    return len(measured) == 1 and next(iter(measured)) % steps.period != 0
+def _steps_along(steps: Sequence[Steps], points: Sequence[tuple[int, ...]]) -> list[Steps]:
+    """The steps, but none where a size never moves (an image's channels, the classes) or no point is on their grid."""
+    measured = [{point[axis] for point in points} for axis in range(len(steps))]
+    along = [
+        LINE if len(sizes) == 1 and next(iter(sizes)) % of_size.period else of_size
+        for sizes, of_size in zip(measured, steps, strict=True)
+    ]
+    return along if any(_stands_for_itself(point, along) for point in points) else [LINE] * len(steps)
 
 
-def _as_floats(knots: tuple[tuple[int, ...], ...]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(float(knot) for knot in axis) for axis in knots)
+def _stands_for_itself(point: Sequence[int], along: Sequence[Steps]) -> bool:
+    return all(of_size.representative(size) == size for size, of_size in zip(point, along, strict=True))
 
 
-def _product(knots: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
-    points: list[tuple[int, ...]] = [()]
-    for axis in knots:
-        points = [(*point, knot) for point in points for knot in axis]
-    return points
+def _usable(steps: Steps, knots: Sequence[int]) -> Steps:
+    """The steps, if the ends of steps were measured at all."""
+    return steps if any(knot % steps.period == 0 for knot in knots) else LINE

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,6 +8,9 @@ from nasc.devices import LocalCpu
 from nasc.errors import OutsideTable
 from nasc.kernels import KernelShape, signature
 from nasc.table import LatencyTable
+from nasc.table.plan import grid_shapes
+from nasc.table.provenance import Provenance
+from nasc.table.rows import Row
 from nasc.table.steps import Steps
 from tests.table.conftest import TableMaker
 
@@ -138,6 +142,39 @@ def test_rows_inside_a_step_do_not_disturb_the_grid(make_table: TableMaker) -> N
     inside = [LINEAR.at(c_in=8, c_out=width) for width in (17, 40, 50)]
     table = make_table([*SHAPES, *inside], staircase, STEPS)
     assert table.seconds(LINEAR, {"c_in": 64, "c_out": 128}) == pytest.approx(staircase(LINEAR.at(c_in=64, c_out=128)))
+
+
+def test_classes_of_a_step_have_prices_of_their_own(make_table: TableMaker) -> None:
+    def dips(shape: KernelShape) -> float:  # multiples of 16 are cheap, 1 to 8 are half a step, the rest is dear
+        step, inside = divmod(shape["c_out"] - 1, 16)
+        return 1e-8 * shape["c_in"] * (step + (1.0 if inside == 15 else 0.5 if inside < 8 else 1.25))
+
+    steps = Steps(16, (8,) * 8 + (15,) * 7 + (16,))
+    knots = [16 * step + position for step in (0, 1, 3, 7) for position in steps.representatives]
+    table = make_table(grid_shapes(LINEAR, [[1, 64], knots]), dips, {(FAMILY, "c_out"): steps})
+    for c_in, c_out in itertools.product((1, 33, 64), range(1, 129)):
+        expected = dips(LINEAR.at(c_in=c_in, c_out=c_out))
+        assert table.seconds(LINEAR, {"c_in": c_in, "c_out": c_out}) == pytest.approx(expected)
+    assert table.slope(LINEAR, {"c_in": 64, "c_out": 40})["c_out"] == pytest.approx(64e-8 / 16)
+
+
+def test_a_larger_model_pays_more_of_its_kernels_cold_times(provenance: Provenance) -> None:
+    rows = [Row(shape, 1e-5, 0.0, 2e-5, 3, 90) for shape in SHAPES]
+    facts = {"inner_cache_bytes": 1_000_000}
+    known = replace(
+        provenance,
+        environment=replace(provenance.environment, facts=facts),
+        residency=((4e6, 0.8), (2e6, 0.5), (6e6, 0.7)),
+    )
+    table, sizes = LatencyTable.from_rows(rows, known), {"c_in": 8, "c_out": 16}
+    seconds = [float(table.for_weights(megabytes * 1e6).seconds(LINEAR, sizes)) for megabytes in (0, 1, 2, 3, 4, 6, 9)]
+    assert seconds == pytest.approx([1e-5, 1.25e-5, 1.5e-5, 1.65e-5, 1.8e-5, 1.8e-5, 1.8e-5])
+    assert table.seconds(LINEAR, sizes) == 1e-5
+    assert table.for_weights(4e6) is table.for_weights(4.001e6)  # views are made once
+
+
+def test_without_a_known_cache_every_model_is_warm(table: LatencyTable) -> None:
+    assert table.for_weights(1e9) is table
 
 
 def test_methods_learn_the_period_from_the_table(table: LatencyTable) -> None:
