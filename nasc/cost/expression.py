@@ -7,8 +7,9 @@ cannot drift apart, because there is only one.
 from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Literal, Protocol, runtime_checkable
+from weakref import WeakKeyDictionary
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasc.errors import OutsideTable, UsageError
 from nasc.graph.dims import Sizes
@@ -50,20 +51,27 @@ class CacheAware(Protocol):
         ...
 
 
-def table_for(network: Network, sizes: Sizes, table: Table) -> Table:
-    """A table as the whole network at these sizes sees it, its weights' place in the caches considered.
+def table_for(network: Network, table: Table) -> Table:
+    """A table as the whole model sees it, with the weights it has before anything is removed.
 
-    :func:`cost` takes a table as it is, so that prices of parts add up to the price of the whole; whoever prices a whole
-    network once, or searches around some size, asks for its view first.
+    The view is the same for every size of one network, so that prices of its parts add up and prices of two sizes compare;
+    how far a smaller model profits from a cache it now fits into is learned when it is measured.
 
     Args:
-        network: The traced model.
-        sizes: Whole size by dim name; a dim that is not named keeps its dense size.
+        network: The traced model, or a part of it.
         table: A latency table; one without such knowledge is returned as it is.
     """
-    if not isinstance(table, CacheAware):
-        return table
-    return table.for_weights(float(cost(network, sizes, "bytes")))
+    return table.for_weights(_weight_bytes(network.model)) if isinstance(table, CacheAware) else table
+
+
+def _weight_bytes(model: nn.Module) -> int:
+    if model not in _bytes_of_models:
+        entries = sum(parameter.numel() for parameter in model.parameters())
+        _bytes_of_models[model] = BYTES_PER_PARAMETER * entries
+    return _bytes_of_models[model]
+
+
+_bytes_of_models: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 
 def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | None = None) -> Number:
@@ -74,7 +82,7 @@ def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | Non
         sizes: Int, float or tensor by dim name; a dim that is not named keeps its dense size.
         unit: ``"macs"`` (one multiply-add is 2 FLOP), ``"params"`` (those in use, tied ones once), ``"bytes"`` (of
             float32 parameters) or ``"seconds"``.
-        table: Needed for seconds.
+        table: Needed for seconds; read as this model sees it (:func:`table_for`).
 
     Returns:
         An int for ints (a float for seconds), a float for floats, a differentiable 0-d tensor if a size is one.
@@ -88,7 +96,8 @@ def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | Non
         return sum((kernel.macs(sizes) for kernel in network.kernels if kernel.macs_per), start=0)
     if unit == "seconds":
         assert table is not None
-        return sum((kernel_seconds(kernel, sizes, table) for kernel in timed_kernels(network)), start=0.0)
+        view = table_for(network, table)
+        return sum((kernel_seconds(kernel, sizes, view) for kernel in timed_kernels(network)), start=0.0)
     factor = BYTES_PER_PARAMETER if unit == "bytes" else 1
     counts = (prod((axis.size(sizes) for axis in axes), start=1) for _, axes in learned_parameters(network))
     return sum(counts, start=0) * factor

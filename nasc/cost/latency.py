@@ -41,12 +41,12 @@ def price_latency(network: Network, sizes: Sizes, table: Table) -> LatencyPrice:
     Args:
         network: The traced model.
         sizes: Whole size by dim name; a dim that is not named keeps its dense size.
-        table: The device's latency table; read as this whole network sees it (:func:`nasc.cost.table_for`).
+        table: The device's latency table; read as this model sees it (:func:`nasc.cost.table_for`).
 
     Returns:
         The price. Nothing is raised for kernels the table does not know: they are listed.
     """
-    table = table_for(network, sizes, table)
+    table = table_for(network, table)
     priced: list[KernelPrice] = []
     uncovered: list[str] = []
     work = missing = 0.0

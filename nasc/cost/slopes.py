@@ -14,6 +14,7 @@ from nasc.cost.expression import (
     Table,
     Unit,
     check_unit,
+    table_for,
     timed_kernels,
 )
 from nasc.errors import OutsideTable
@@ -53,9 +54,10 @@ def price_and_slopes(
         value += product
         _add(slopes, gradient)
     if table is not None and unit == "seconds":
+        view = table_for(network, table)
         for kernel, indices in plan.kernels:
             parts = dict(zip(KINDS[kernel.kind].sizes, (evaluated[index] for index in indices), strict=True))
-            seconds, gradient = _kernel_seconds(kernel, parts, table)
+            seconds, gradient = _kernel_seconds(kernel, parts, view)
             value += seconds
             _add(slopes, gradient)
     if unit == "bytes":

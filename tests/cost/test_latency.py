@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from nasc.cost import Table, cost, price_latency, table_for
+from nasc.cost import Table, cost, price_and_slopes, price_latency
 from nasc.graph import Network
 
 
@@ -32,19 +32,33 @@ def test_smaller_sizes_cost_less(mixed: Network, full_table: Table) -> None:
     assert price_latency(mixed, halves, full_table).total_s < price_latency(mixed, {}, full_table).total_s
 
 
-def test_a_whole_network_is_priced_as_its_weights_in_the_caches_have_it(mixed: Network, full_table: Table) -> None:
-    @dataclass(frozen=True)
-    class Slower:
-        """Twice as slow from 1000 bytes of weights on."""
+@dataclass(frozen=True)
+class Slower:
+    """Twice as slow for models from some bytes of weights on."""
 
-        warm: Table
+    warm: Table
+    threshold: float
 
-        def for_weights(self, weight_bytes: float) -> Table:
-            return replace(self.warm, factor=2e-9) if weight_bytes > 1000 else self.warm  # type: ignore[type-var]
+    def for_weights(self, weight_bytes: float) -> Table:
+        return replace(self.warm, factor=2e-9) if weight_bytes >= self.threshold else self.warm  # type: ignore[type-var]
 
-    table = Slower(full_table)
-    assert cost(mixed, {}, "bytes") > 1000
-    assert table_for(mixed, {}, table) == replace(full_table, factor=2e-9)  # type: ignore[arg-type, type-var]
-    slow, fast = (price_latency(mixed, {}, one).total_s for one in (table, full_table))  # type: ignore[arg-type]
-    assert slow == pytest.approx(2 * fast)
-    assert table_for(mixed, {}, full_table) is full_table
+
+def test_every_price_considers_where_the_models_weights_lie(mixed: Network, full_table: Table) -> None:
+    held = 4 * sum(parameter.numel() for parameter in mixed.model.parameters())
+    halves = {name: dim.size // 2 for name, dim in mixed.maskable.items()}
+    for threshold, factor in ((held, 2.0), (held + 1, 1.0)):
+        table = Slower(full_table, threshold)
+        for price in (
+            lambda one: price_latency(mixed, halves, one).total_s,
+            lambda one: cost(mixed, halves, "seconds", one),
+            lambda one: price_and_slopes(mixed, halves, "seconds", one)[0],
+        ):
+            assert price(table) == pytest.approx(factor * price(full_table))
+
+
+def test_parts_of_a_model_are_priced_as_parts_of_the_whole(mixed: Network, full_table: Table) -> None:
+    table = Slower(full_table, 4 * sum(parameter.numel() for parameter in mixed.model.parameters()))
+    parts = [replace(mixed, kernels=(kernel,), parameters={}) for kernel in mixed.kernels]
+    assert sum(cost(part, {}, "seconds", table) for part in parts) == pytest.approx(
+        float(cost(mixed, {}, "seconds", table))
+    )
