@@ -16,11 +16,11 @@ from typing import Any
 from study import DATA, Cell, load_rows, mean_and_spread, parse_arguments, results_file, run_study
 
 NAME = "accuracy"
-METHODS = ("dense", "surrogate", "width-multiplier", "magnitude-uniform", "magnitude-global", "l1")
+METHODS = ("dense", "width-multiplier", "magnitude-uniform", "magnitude-global", "l1", "surrogate")
 TARGET = "-50%"
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"train_size": 1000, "epochs": 2, "models": ("resnet-tiny",)},
-    "small": {"train_size": 10_000, "epochs": 20, "models": ("resnet-tiny", "mobilenetv3-tiny")},
+    "small": {"train_size": 20_000, "epochs": 15, "models": ("resnet-tiny",)},
     "full": {"train_size": None, "epochs": 200, "models": ("resnet-tiny", "mobilenetv3-tiny")},
 }
 PAIRS = (("cifar10", "resnet-tiny"), ("fashion-mnist", "resnet-tiny"), ("cifar10", "mobilenetv3-tiny"))

@@ -82,7 +82,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
 def report(size: str) -> None:
     """Target, final measurement of the run, and the later one, as shares of the target."""
     print(
-        f"{'model':18} {'target':7} {'target us':>10} {'measured/target':>16} {'again/target':>13} {'±':>6} {'tries':>5}  hit"
+        f"{'model':18} {'target':7} {'target us':>10} {'measured/target':>16} {'again/target':>13} {'±':>6} {'tries':>5} hit"
     )
     hits = 0
     rows = [row for row in load_rows(NAME, size) if "error" not in row]
@@ -97,7 +97,7 @@ def report(size: str) -> None:
             f"{row['attempts']:5}  {'yes' if hit else 'no'}"
         )
     print(
-        f"{hits} of {len(rows)} within {TOLERANCE:.0%} of the target and not above it by more than the error bar or {ABOVE:.0%}"
+        f"{hits} of {len(rows)} within {TOLERANCE:.0%} of the target, and above it by at most the error bar or {ABOVE:.0%}"
     )
 
 
