@@ -149,7 +149,7 @@ def writable(regions: Sequence[Region]) -> tuple[list[Region], tuple[Signature, 
 def _ready(device: Device, regions: Sequence[Region], folder: Path | None) -> LatencyTable | None:
     """The table, if it is complete and covers everything already: then nothing is locked and nothing written."""
     existing = find_table(device, folder)
-    if existing is None:
+    if existing is None or existing.outdated:
         return None
     table = read_table(existing, device=device)
     return table if table.provenance.complete and covers(table, regions) else None
@@ -158,11 +158,13 @@ def _ready(device: Device, regions: Sequence[Region], folder: Path | None) -> La
 def _start(device: Device, folder: Path | None) -> tuple[dict[KernelShape, Row], Provenance]:
     """Rows and provenance to extend: the user's table, else the shipped one, else nothing.
 
+    A table of another schema counts as nothing: it is made anew from its raw samples.
+
     Raises:
         TableError: The table was made under other conditions or is broken.
     """
     existing = find_table(device, folder)
-    if existing is not None:
+    if existing is not None and not existing.outdated:
         table = read_table(existing, device=device)
         return dict(table.rows), table.provenance
     return {}, Provenance(record_environment(device), ANCHOR_VERSION, anchor_s=0.0, floor_s=0.0)

@@ -12,7 +12,7 @@ from nasc.kernels import Signature
 from nasc.measurement import Environment
 from nasc.table.steps import LINE, Steps
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the table schema; it grows when a key or column changes its meaning."""
 
 _EXTENTS = frozenset(
@@ -76,6 +76,15 @@ class Provenance:
     def with_steps(self, found: Mapping[tuple[str, str], Steps]) -> "Provenance":
         """With the steps of further families."""
         return replace(self, steps={**self.steps, **found})
+
+
+def is_current(text: str) -> bool:
+    """Whether provenance text is of this version's schema."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return False
+    return isinstance(values, dict) and values.get("schema") == SCHEMA
 
 
 def cold_share(residency: Sequence[tuple[float, float]], cache_bytes: float, weight_bytes: float) -> float:

@@ -12,7 +12,7 @@ from nasc.devices import Device, get_device
 from nasc.errors import TableError
 from nasc.paths import data_folder, user_tables
 from nasc.table.latency_table import LatencyTable
-from nasc.table.provenance import Provenance, read_provenance, write_provenance
+from nasc.table.provenance import Provenance, is_current, read_provenance, write_provenance
 from nasc.table.rows import Row, read_rows, write_rows
 from nasc.table.surface import Form
 
@@ -53,6 +53,11 @@ class TableFiles:
     def exist(self) -> bool:
         """Rows and provenance are there."""
         return self.rows.exists() and self.provenance.exists()
+
+    @property
+    def outdated(self) -> bool:
+        """The table is of another schema, but its raw samples are there to make it anew from."""
+        return self.exist and self.journal.exists() and not is_current(self.provenance.read_text())
 
 
 def table_files(device: Device, folder: Path | None = None) -> TableFiles:

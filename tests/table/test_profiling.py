@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,18 @@ def test_what_is_covered_is_not_measured_again(folder: Path) -> None:
     result = profile(DEVICE, [trace_model(10)], folder=folder, progress=False)
     assert result.added == 0
     assert table_files(DEVICE, folder).journal.read_bytes() == before
+
+
+def test_a_table_of_another_schema_is_made_anew_from_its_raw_samples(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    files = table_files(DEVICE, tmp_path)
+    rows, samples = files.rows.read_text(), count_sessions(files.journal)
+    files.provenance.write_text("schema: 0\n")
+    with pytest.raises(TableError, match="expected table schema"):
+        load_table(DEVICE, folder=tmp_path)
+    assert profile(DEVICE, [trace_model()], folder=tmp_path, progress=False).complete
+    assert files.rows.read_text() == rows
+    assert count_sessions(files.journal) == samples
 
 
 def test_a_wider_network_extends_the_table_and_keeps_its_rows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from nasc.errors import TableError, UsageError
 from nasc.kernels import signature
 from nasc.measurement import record_environment
 from nasc.table import find_table, list_tables, load_table, read_table, table_files
-from nasc.table.provenance import HeldOut, Provenance, family, read_provenance, write_provenance
+from nasc.table.provenance import SCHEMA, HeldOut, Provenance, family, read_provenance, write_provenance
 from nasc.table.rows import Row
 from nasc.table.steps import LINE, Steps
 from nasc.table.store import locked, write_table
@@ -88,8 +88,8 @@ def test_an_unknown_device_is_wrong_usage() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("schema: 99", "expected table schema 1; got 99"),
-        ("schema: 1", "expected a table's provenance; KeyError"),
+        ("schema: 99", f"expected table schema {SCHEMA}; got 99"),
+        (f"schema: {SCHEMA}", "expected a table's provenance; KeyError"),
         ("just words", "expected a table's provenance"),
         ("{", "expected a table's provenance"),
     ],
