@@ -381,6 +381,8 @@ def test_a_target_below_the_smallest_model_is_refused_before_training(residual: 
 def test_a_controller_needs_a_target(residual: Network) -> None:
     with pytest.raises(UsageError, match="a controller needs a target"):
         Surrogate(residual, total_steps=10)
+    with pytest.raises(UsageError, match="freeze_at_target needs a target"):
+        Surrogate(residual, total_steps=10, controller=None, strength=1.0, freeze_at_target=True)
 
 
 def test_a_model_without_prunable_dims_is_refused() -> None:

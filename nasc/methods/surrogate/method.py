@@ -78,6 +78,8 @@ class Surrogate:
         self._dynamics = self._make_dynamics()
 
     def _make_dynamics(self) -> Descent | Steering:
+        if self.config.freeze_at_target and self.limit is None:
+            raise UsageError("freeze_at_target needs a target; got none", 'give one, e.g. target="-40%"')
         if self.config.controller is None:
             return Descent(self.masks, self.price, self.limit, self.config)
         if self.limit is None:
