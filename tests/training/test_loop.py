@@ -181,6 +181,14 @@ def test_a_finished_run_is_not_trained_again(data, make_net, same_state, tmp_pat
     assert same_state(net, again)
 
 
+def test_a_row_that_was_lost_between_the_checkpoint_and_the_history_comes_back(data, make_net, tmp_path):
+    history = quiet(make_net(), data, folder=tmp_path)
+    path = tmp_path / HISTORY
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    quiet(make_net(), data, folder=tmp_path)
+    assert read_history(path) == history.rows
+
+
 def test_without_resume_a_run_starts_over(data, make_net, same_state, tmp_path):
     quiet(make_net(), data, replace(RECIPE, epochs=1), folder=tmp_path)
     net, fresh = make_net(), make_net()
