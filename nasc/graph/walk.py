@@ -108,7 +108,7 @@ def _apply(walked: Walked, node: fx.Node) -> Any:
         return None
     if not hasattr(node.target, "_schema"):
         return _give_up(walked, node, f"operator {getattr(node.target, '__name__', node.target)} has no rule")
-    name = str(node.target._schema.name).replace("::", ".")  # type: ignore[union-attr]
+    name = str(node.target._schema.name).replace("::", ".")
     rule = find_rule(node.target)
     if rule is None:
         return _give_up(walked, node, f"operator {name} has no rule")
@@ -126,18 +126,15 @@ def _apply(walked: Walked, node: fx.Node) -> Any:
 
 
 def _take_item(walk: Walk, node: fx.Node) -> Any:
-    source, index = node.args
-    axes = walk.axes.get(source)  # type: ignore[arg-type]
+    source: Any = node.args[0]
+    index: Any = node.args[1]
+    axes = walk.axes.get(source)
     if axes is None:
         return walk.fresh(node.meta.get("val"), CONSTANT)
-    taken = axes[index]
-    if source in walk.origins:  # pieces of a parameter, e.g. a packed projection that was cut in three
-        _note_view(walk, walk.origins[source], walk.axes[_viewed(source)], node, taken)  # type: ignore[arg-type]
-    return taken
-
-
-def _viewed(node: fx.Node) -> fx.Node:
-    return node.all_input_nodes[0]
+    if source in walk.origins:  # a piece of a parameter, e.g. of a packed projection that is cut in three
+        parameter = source.all_input_nodes[0]
+        _note_view(walk, walk.origins[source], walk.axes[parameter], node, axes[index])
+    return axes[index]
 
 
 def _follow_views(walk: Walk, node: fx.Node, axes: Any) -> None:

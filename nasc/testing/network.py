@@ -7,10 +7,11 @@ entries on the kept ones alone.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from nasc.graph.dims import Axis, Dim, Sum
@@ -19,9 +20,84 @@ from nasc.graph.network import Network
 from nasc.graph.program import evaluating
 from nasc.graph.slicing import rewritten_call, slice_network, slice_tensor
 from nasc.graph.state import full_state
+from nasc.graph.trace import trace
 from nasc.graph.walk import BATCH
 
 Kept = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """How a model did; differences are relative to the largest output.
+
+    Args:
+        network: The traced network.
+        dense_difference: Graph with nothing removed against the module.
+        graph_difference: Sliced against masked graph, half of every unfrozen dim removed; None for a fixed batch.
+        module_difference: Sliced graph against the module with masked weights.
+        prunable_share: Share of the parameters' entries that lie along some dim that may change.
+    """
+
+    network: Network
+    dense_difference: float
+    graph_difference: float | None
+    module_difference: float
+    prunable_share: float
+
+
+def check_model(
+    model: nn.Module, example_inputs: tuple[Any, ...], *, tolerance: float = 1e-4, seed: int = 0
+) -> ModelReport:
+    """Check that nasc sees through a model: what it slices computes what it masks.
+
+    >>> from torch import nn
+    >>> report = check_model(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), (torch.randn(1, 4),))
+    >>> sorted(report.network.maskable)
+    ['0']
+
+    Args:
+        model: Any module; it is not changed.
+        example_inputs: Positional inputs of one call.
+        tolerance: Largest relative difference allowed.
+        seed: Chooses what is removed and the inputs.
+
+    Returns:
+        The differences that were found.
+
+    Raises:
+        AssertionError: A difference is larger than the tolerance; names the check.
+        TraceError: The model cannot be traced.
+    """
+    network = trace(model, example_inputs)
+    some = random_inputs(network, 3 if network.batch else _batch_of(example_inputs), seed=seed)
+    whole = random_kept(network, maskable=False, seed=seed)
+    report = ModelReport(
+        network=network,
+        dense_difference=module_difference(network, {}, some),
+        graph_difference=graph_difference(network, whole, random_inputs(network, network.batch, seed=seed))
+        if network.batch
+        else None,
+        module_difference=module_difference(network, random_kept(network, seed=seed), some),
+        prunable_share=prunable_share(network),
+    )
+    for name in ("dense_difference", "graph_difference", "module_difference"):
+        difference = getattr(report, name)
+        assert difference is None or difference <= tolerance, f"{name} is {difference:.1e}, allowed {tolerance:.0e}"
+    return report
+
+
+def _batch_of(inputs: tuple[Any, ...]) -> int:
+    return next(int(leaf.shape[0]) for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim)
+
+
+def prunable_share(network: Network) -> float:
+    """Share of the parameters' entries that lie along at least one dim that may change."""
+    sizes = {name: parameter.numel() for name, parameter in network.model.named_parameters()}
+    free = {
+        name: any(dim.frozen is None and dim.size > 1 for axis in network.parameters[name] for dim in axis.dims())
+        for name in sizes
+    }
+    return sum(size for name, size in sizes.items() if free[name]) / max(sum(sizes.values()), 1)
 
 
 def random_kept(network: Network, *, seed: int = 0, maskable: bool = True, least: float = 0.3) -> dict[str, Tensor]:
@@ -53,10 +129,10 @@ def random_inputs(network: Network, batch: int, *, seed: int = 0) -> tuple[Any, 
             return leaf
         shape = (batch, *leaf.shape[1:])
         if leaf.dtype.is_floating_point:
-            return torch.randn(shape, generator=generator, dtype=leaf.dtype)
+            return torch.randn(shape, generator=generator, dtype=leaf.dtype).to(leaf.device)
         if leaf.dtype == torch.bool:
             return leaf[:1].expand(shape)
-        return torch.randint(0, int(leaf.max()) + 1, shape, generator=generator, dtype=leaf.dtype)
+        return torch.randint(0, int(leaf.max()) + 1, shape, generator=generator, dtype=leaf.dtype).to(leaf.device)
 
     inputs: tuple[Any, ...] = pytree.tree_map(like, network.example_inputs)
     return inputs

@@ -125,3 +125,16 @@ def test_network_follows_the_model_while_it_trains() -> None:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter))
     assert module_difference(network, random_kept(network), random_inputs(network, 2)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["patch transformer", "cross attention", "tied language model"])
+def test_narrower_heads_keep_the_dense_scale_of_attention(name: str) -> None:
+    model, inputs = build(name)
+    network = trace(model, inputs)
+    widths = {key: dim for key, dim in network.dims.items() if dim.reduced == "two activations are contracted over it"}
+    assert widths
+    kept = {key: torch.arange(0, dim.size, 2) for key, dim in widths.items()}
+    zeroed = scatter_state(network, kept, slice_state(network, kept))  # zero queries and keys add nothing to a product
+    with evaluating(model), torch.no_grad():
+        expected = torch.func.functional_call(model, zeroed, inputs)
+        assert relative_difference(slice_network(network, kept)(*inputs), expected) < 1e-5

@@ -6,21 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasc.graph import Network, trace
+from nasc.graph import Network
 from nasc.testing.architectures import scramble_norms
-from nasc.testing.network import graph_difference, module_difference, random_inputs, random_kept
+from nasc.testing.network import check_model
 
 pytestmark = pytest.mark.slow
 
 BOUNDARY = {"is an axis of the model's input", "reaches the model's output"}
-
-
-def assert_laws(network: Network) -> None:
-    assert network.unsupported == {}
-    assert network.batch is not None
-    kept = random_kept(network, maskable=False)
-    assert graph_difference(network, kept, random_inputs(network, network.batch)) < 1e-4
-    assert module_difference(network, random_kept(network), random_inputs(network, 3)) < 1e-4
 
 
 def scramble(model: nn.Module) -> nn.Module:
@@ -38,13 +30,14 @@ def scramble(model: nn.Module) -> nn.Module:
     "name", ["vgg11_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121"]
 )
 def test_torchvision_networks_are_free_but_for_their_boundary(name: str, torchvision: Any) -> None:
-    network = trace(scramble(torchvision.models.get_model(name, weights=None)), (torch.randn(1, 3, 64, 64),))
+    model = scramble(torchvision.models.get_model(name, weights=None))
+    network = check_model(model, (torch.randn(1, 3, 64, 64),)).network
+    assert network.unsupported == {}
     assert {dim.frozen for dim in network.dims.values() if dim.frozen} == BOUNDARY
     assert all(dim.maskable for dim in network.dims.values() if not dim.frozen)
     for parameter, axes in network.parameters.items():
         free = [dim for axis in axes for dim in axis.dims() if dim.frozen is None]
         assert free or is_boundary(network, parameter), parameter
-    assert_laws(network)
 
 
 def is_boundary(network: Network, parameter: str) -> bool:
@@ -54,7 +47,8 @@ def is_boundary(network: Network, parameter: str) -> bool:
 
 @pytest.mark.parametrize("name", ["shufflenet_v2_x1_0", "resnext50_32x4d", "regnet_y_400mf", "convnext_tiny"])
 def test_more_of_torchvision_obeys_the_laws(name: str, torchvision: Any) -> None:
-    assert_laws(trace(scramble(torchvision.models.get_model(name, weights=None)), (torch.randn(1, 3, 64, 64),)))
+    report = check_model(scramble(torchvision.models.get_model(name, weights=None)), (torch.randn(1, 3, 64, 64),))
+    assert report.network.unsupported == {}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +57,8 @@ def test_more_of_torchvision_obeys_the_laws(name: str, torchvision: Any) -> None
 )
 def test_timm_networks_obey_the_laws(name: str, torchvision: Any) -> None:
     timm = pytest.importorskip("timm", reason="timm is not installed (extra: zoo)")
-    assert_laws(trace(scramble(timm.create_model(name, pretrained=False)), (torch.randn(1, 3, 64, 64),)))
+    report = check_model(scramble(timm.create_model(name, pretrained=False)), (torch.randn(1, 3, 64, 64),))
+    assert report.network.unsupported == {}
 
 
 class Logits(nn.Module):
@@ -92,11 +87,6 @@ def test_language_models_obey_the_laws(name: str, sizes: dict[str, Any], torchvi
     if "n_embd" not in sizes:
         common |= {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 96}
     model = scramble(Logits(model_class(model_class.config_class(**common, **sizes))))
-    network = trace(model, (torch.randint(0, 99, (2, 12)),))
-    assert_laws(network)
-    prunable = sum(
-        parameter.numel()
-        for parameter_name, parameter in model.named_parameters()
-        if any(dim.frozen is None for axis in network.parameters[parameter_name] for dim in axis.dims())
-    )
-    assert prunable / sum(parameter.numel() for parameter in model.parameters()) > 0.99
+    report = check_model(model, (torch.randint(0, 99, (2, 12)),))
+    assert report.network.unsupported == {}
+    assert report.prunable_share > 0.99

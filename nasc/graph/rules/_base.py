@@ -7,7 +7,7 @@ the operator depend on sizes, so that the sliced graph can recompute them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -107,7 +107,7 @@ class Call:
     def __init__(self, walk: Walk, node: fx.Node) -> None:
         self.walk = walk
         self.node = node
-        self.value = node.meta.get("val")
+        self.value: Any = node.meta.get("val")
         schema = node.target._schema  # type: ignore[union-attr]
         self.name: str = schema.name.split("::")[1]
         self.overload: str = schema.overload_name
@@ -257,13 +257,15 @@ def module_path(node: fx.Node) -> str:
 Rule = Callable[[Call], Any]
 """From a call to the axes of its output: :data:`Axes`, or a list of them where there are several outputs."""
 
+_AnyRule = TypeVar("_AnyRule", bound=Rule)
+
 _RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def rule(*names: str) -> Callable[[_AnyRule], _AnyRule]:
     """Register a rule for ATen operators, by name without overload and without the in-place underscore."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: _AnyRule) -> _AnyRule:
         for name in names:
             if name in _RULES:
                 raise ValueError(f"operator {name} has two rules")

@@ -30,7 +30,8 @@ def index(call: Call) -> Axes:
         _tie_sample_numbers(axes[place], call.axes_of(tables[place]))
         call.freeze([axes[place]], TABLE)
         call.freeze(call.axes_of(tables[place]), POSITION)
-    shape = torch.broadcast_shapes(*[tuple(tables[place].meta["val"].shape) for place in places])
+    shapes = [tuple(tables[place].meta["val"].shape) for place in places]
+    shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
     picked = call.broadcast([call.axes_of(tables[place]) for place in places], list(shape))
     rest = [axis for place, axis in enumerate(axes) if place not in places]
     adjacent = places == list(range(places[0], places[-1] + 1))
