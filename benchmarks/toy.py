@@ -332,7 +332,7 @@ def print_ends(rows: list[dict[str, Any]]) -> None:
     """Rows 9, 11, 13: where every run ended, mean ± deviation over seeds."""
     print("Mask on the inputs, clipped at zero: the end of every run (accuracy on the test part)")
     header = ("norm", "reg", "lambda", "inputs left", "accuracy, %", "mean |a|", "variance of a", "|W|_F")
-    print("{:6} {:6} {:>7} {:20} {:18} {:18} {:18} {:18}".format(*header))
+    print("{:6} {:6} {:>7} {:20} {:18} {:22} {:24} {:18}".format(*header))
     for norm in NORMS:
         for name in REGULARISERS:
             for strength, runs in by_strength(runs_of(rows, norm=norm, regulariser=name, projection=True)).items():
@@ -340,8 +340,8 @@ def print_ends(rows: list[dict[str, Any]]) -> None:
                 print(
                     f"{norm:6} {name:6} {strength:7g} {mean_and_spread([run['kept'] for run in runs]):20} "
                     f"{mean_and_spread([100 * run['accuracy'] for run in runs]):18} "
-                    f"{mean_and_spread([end['mean'] for end in ends]):18} "
-                    f"{mean_and_spread([end['variance'] for end in ends]):18} "
+                    f"{mean_and_spread([end['mean'] for end in ends]):22} "
+                    f"{mean_and_spread([end['variance'] for end in ends]):24} "
                     f"{mean_and_spread([end['frobenius'] for end in ends])}"
                 )
 
