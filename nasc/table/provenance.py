@@ -12,7 +12,7 @@ from nasc.kernels import Signature
 from nasc.measurement import Environment
 from nasc.table.steps import LINE, Steps
 
-SCHEMA = 2
+SCHEMA = 3
 """Number of the table schema; it grows when a key or column changes its meaning."""
 
 _EXTENTS = frozenset(
@@ -134,7 +134,8 @@ def write_provenance(provenance: Provenance) -> str:
                 "family": name,
                 "size": size,
                 "period": steps.period,
-                "classes": list(steps.classes),
+                "first": list(steps.first),
+                "later": list(steps.later),
             }
             for (name, size), steps in sorted(provenance.steps.items())
         ],
@@ -161,7 +162,7 @@ def read_provenance(text: str, origin: str) -> Provenance:
             anchor_s=float(values["anchor_s"]),
             floor_s=float(values["floor_s"]),
             steps={
-                (entry["family"], entry["size"]): Steps(entry["period"], tuple(entry["classes"]))
+                (entry["family"], entry["size"]): Steps(entry["period"], tuple(entry["first"]), tuple(entry["later"]))
                 for entry in values["steps"]
             },
             residency=tuple((float(size), float(share)) for size, share in values.get("residency", ())),

@@ -4,7 +4,8 @@ Real kernels work in tiles: on one machine 17 output channels cost as much as 32
 kernel, c = k * P + r with 0 < r <= P and P the period, the positions r in a step fall into *classes* that cost the same
 within the step. A pure staircase has one class; a line without steps has P = 1. Kernels with slow remainder loops
 or loads that cross cache lines have more: on an AVX-512 machine multiples of 32 channels may be cheaper than 17 to 31, and
-1 to 16 a step of their own. Each class is represented by its last position, and has its own line over k.
+1 to 16 a step of their own. Each class is represented by its last position, and has its own line over k > 0. The first
+step is often another one (half as high up to half its width) and has classes of its own.
 """
 
 from collections.abc import Mapping
@@ -31,21 +32,18 @@ class Steps:
 
     Args:
         period: Entries per step; one means a line without steps.
-        classes: For every position 1..period in a step, the position that stands for its class.
+        first: For every position 1..period in the first step, the position that stands for its class.
+        later: The same in all later steps.
     """
 
     period: int = 1
-    classes: tuple[int, ...] = (1,)
+    first: tuple[int, ...] = (1,)
+    later: tuple[int, ...] = (1,)
 
     @classmethod
     def pure(cls, period: int) -> "Steps":
         """A staircase on which every size costs as much as the end of its step."""
-        return cls(period, (period,) * period)
-
-    @property
-    def representatives(self) -> tuple[int, ...]:
-        """The positions that stand for a class, ascending; the last is the period."""
-        return tuple(sorted(set(self.classes)))
+        return cls(period, (period,) * period, (period,) * period)
 
     def representative(self, size: int) -> int:
         """The size that stands for a whole size: on the same step, of the same class.
@@ -54,11 +52,12 @@ class Steps:
         32
         """
         step, inside = divmod(size - 1, self.period)
-        return self.period * step + self.classes[inside]
+        return self.period * step + (self.later if step else self.first)[inside]
 
-    def position(self, size: int) -> int:
-        """Position of a whole size in its step, 1 to period."""
-        return (size - 1) % self.period + 1
+    def lane(self, size: int) -> tuple[bool, int]:
+        """Which line a whole size lies on: whether of later steps, and its position in the step."""
+        step, inside = divmod(size - 1, self.period)
+        return step > 0, inside + 1
 
     def end(self, size: float) -> int:
         """The last size of the step that ``size`` is on: rounded up to a multiple of the period."""
@@ -96,7 +95,7 @@ def find_steps(seconds: Mapping[int, float], floor_s: float = 0.0) -> Steps:
     residuals = {period: _residuals(times + floor_s, period, longest) for period in range(1, longest + 1)}
     noise = max(_NOISE, _NOISE_WIDTH * min(float(np.median(np.abs(of_period))) for of_period in residuals.values()))
     period = min(residuals, key=lambda candidate: _criterion(residuals[candidate], candidate + 1, noise))
-    return LINE if period == 1 else Steps(period, _classes(times, period))
+    return LINE if period == 1 else _steps(times, period)
 
 
 def _criterion(residuals: Floats, parameters: int, noise: float) -> float:
@@ -119,10 +118,15 @@ def _residuals(times: Floats, period: int, skipped: int) -> Floats:
     return np.asarray(residuals)
 
 
-def _classes(times: Floats, period: int) -> tuple[int, ...]:
-    """The class of every position in a step; looser ones where there would be too many."""
+def _steps(times: Floats, period: int) -> Steps:
     whole = len(times) // period
     table = times[: whole * period].reshape(whole, period)  # [step, position in the step]
+    return Steps(period, _classes(table[:1]), _classes(table[1:]))
+
+
+def _classes(table: Floats) -> tuple[int, ...]:
+    """The class of every position, given times by step and position; looser ones where there would be too many."""
+    period = table.shape[1]
     same = _SAME
     while True:
         classes: dict[int, int] = {}
@@ -150,4 +154,8 @@ def ladder(steps: Steps, largest: float, ratio: float) -> list[int]:
     counts = [1]
     while counts[-1] < top:
         counts.append(min(max(int(counts[-1] * ratio), counts[-1] + 1), top))
-    return sorted(steps.period * (count - 1) + position for count in counts for position in steps.representatives)
+    return sorted(
+        steps.period * (count - 1) + position
+        for count in counts
+        for position in set(steps.later if count > 1 else steps.first)
+    )

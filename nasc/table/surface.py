@@ -30,15 +30,17 @@ class Scale:
     steps: Steps
 
     @cached_property
-    def lanes(self) -> dict[int, tuple[tuple[int, ...], tuple[float, ...]]]:
-        """Index and value of the knots of every class, by the class's position in a step."""
-        lanes: dict[int, list[int]] = {}
+    def lanes(self) -> dict[tuple[bool, int], tuple[tuple[int, ...], tuple[float, ...]]]:
+        """Index and value of the knots of every class, by :meth:`~nasc.table.steps.Steps.lane`."""
+        lanes: dict[tuple[bool, int], list[int]] = {}
         for index, knot in enumerate(self.knots):
-            lanes.setdefault(self.steps.position(int(knot)), []).append(index)
-        return {
-            position: (tuple(indices), tuple(self.knots[index] for index in indices))
-            for position, indices in lanes.items()
-        }
+            lanes.setdefault(self.steps.lane(int(knot)), []).append(index)
+        return {lane: (tuple(of), tuple(self.knots[index] for index in of)) for lane, of in lanes.items()}
+
+    @cached_property
+    def _ends(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        indices = tuple(index for index, knot in enumerate(self.knots) if knot % self.steps.period == 0)
+        return indices, tuple(self.knots[index] for index in indices)
 
     def weights(self, size: float) -> Weights:
         """Weights of the knots at a size; fractions lie on the line between the neighbouring whole sizes."""
@@ -65,10 +67,12 @@ class Scale:
         if size == 0:
             return ()
         stands_for = self.steps.representative(size)
-        lane = self.lanes.get(self.steps.position(stands_for))
-        if lane is None:  # the class was not measured here: as much as the end of the step
+        lane = self.lanes.get(self.steps.lane(stands_for))
+        if (
+            lane is None
+        ):  # the class was not measured here: as much as the end of the step, on the line through all ends
             stands_for = self.steps.end(size)
-            lane = self.lanes[self.steps.period]
+            lane = self._ends
         indices, knots = lane
         return tuple((indices[knot], weight) for knot, weight in weights_at(knots, stands_for))
 

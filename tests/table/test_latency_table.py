@@ -149,8 +149,9 @@ def test_classes_of_a_step_have_prices_of_their_own(make_table: TableMaker) -> N
         step, inside = divmod(shape["c_out"] - 1, 16)
         return 1e-8 * shape["c_in"] * (step + (1.0 if inside == 15 else 0.5 if inside < 8 else 1.25))
 
-    steps = Steps(16, (8,) * 8 + (15,) * 7 + (16,))
-    knots = [16 * step + position for step in (0, 1, 3, 7) for position in steps.representatives]
+    classes = (8,) * 8 + (15,) * 7 + (16,)
+    steps = Steps(16, classes, classes)
+    knots = [16 * step + position for step in (0, 1, 3, 7) for position in (8, 15, 16)]
     table = make_table(grid_shapes(LINEAR, [[1, 64], knots]), dips, {(FAMILY, "c_out"): steps})
     for c_in, c_out in itertools.product((1, 33, 64), range(1, 129)):
         expected = dips(LINEAR.at(c_in=c_in, c_out=c_out))

@@ -35,7 +35,7 @@ def test_a_table_is_found_where_it_was_written() -> None:
 
 
 def test_provenance_survives_a_round_trip() -> None:
-    steps = {("conv kernel_h=1", "c_out"): Steps(2, (1, 2)), ("linear", "c_in"): LINE}
+    steps = {("conv kernel_h=1", "c_out"): Steps(2, (2, 2), (1, 2)), ("linear", "c_in"): LINE}
     full = replace(of(CPU), steps=steps, held_out=HeldOut(5, 0.01, 0.02, 0.03), updated="2026", warnings=("busy",))
     assert read_provenance(write_provenance(full), "a test") == full
     assert read_provenance(write_provenance(of(CPU)), "a test") == of(CPU)
