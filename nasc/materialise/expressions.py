@@ -26,6 +26,7 @@ INFIX: Mapping[str, str] = {
     "mul": "*",
     "div": "/",
     "matmul": "@",
+    "remainder": "%",
     "pow": "**",
     "eq": "==",
     "ne": "!=",

@@ -53,11 +53,20 @@ def _source(network: Network, graph: GraphModule) -> Source:
         class_name=type(model).__name__,
         example_inputs=_pytree.tree_leaves(network.example_inputs),
         ties=_ties(model),
-        order=list(full_state(model)),
+        order=_names_in_order(model),
         persistent=model.state_dict().keys(),
         cumulative={path for path, module in model.named_modules() if _is_cumulative(module)},
         out_spec=network.program.call_spec.out_spec,
     )
+
+
+def _names_in_order(model: nn.Module) -> list[str]:
+    """Every name of every parameter and buffer, module by module as they were made."""
+    return [
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules(remove_duplicate=False)
+        for name in (*module._parameters, *module._buffers)
+    ]
 
 
 def _ties(model: nn.Module) -> dict[str, str]:

@@ -117,6 +117,13 @@ def test_numbered_members_of_the_model_itself_are_reached_by_number():
     assert 'self["2"](' in text
 
 
+def test_numbered_members_without_gaps_are_reached_the_same_way():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    small = materialise(trace(model, (torch.randn(2, 4),)), Selection())
+    assert list(small.state_dict()) == list(model.state_dict())
+    assert torch.equal(small(torch.ones(1, 4)), model(torch.ones(1, 4)))
+
+
 def test_a_class_name_that_means_something_else_is_not_taken():
     for name in ("Linear", "Block", "torch", "class", "a b", "x\ny"):
         model = type(name, (Small,), {})()
@@ -189,28 +196,58 @@ def test_a_layer_under_two_names_is_one_layer():
     assert verify(network, Selection(), small) == 0
 
 
+class Layers(nn.Module):
+    """A layer of many kinds, each with an option that is not its default."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(4, 8, (3, 1), stride=(2, 1), padding=(1, 0), dilation=1, groups=2)
+        self.b = nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.c = nn.GroupNorm(2, 4, eps=1e-3)
+        self.d = nn.PReLU(4)
+        self.e = nn.LayerNorm((4, 8), eps=1e-2)
+        self.f = nn.Conv1d(4, 4, 3, padding="same")
+        self.g = nn.BatchNorm1d(4, eps=1e-2, momentum=0.3)
+        self.h = nn.BatchNorm1d(4, affine=False)
+        self.i = nn.BatchNorm1d(4, track_running_stats=False)
+        self.j = nn.Embedding(5, 8, padding_idx=0)
+
+    def forward(self, x):
+        x = self.d(self.c(self.b(self.a(x))))
+        x = self.f(self.e(x.mean(2)[:, :, :8]))
+        return self.i(self.h(self.g(x))) + self.j((x > 0).long().sum(-1) % 5).sum(1, keepdim=True)
+
+
+WRITTEN = """\
+        self.a = nn.Conv2d(4, 8, (3, 1), stride=(2, 1), padding=(1, 0), groups=2)
+        self.b = nn.ConvTranspose2d(8, 4, 2, stride=2)
+        self.c = nn.GroupNorm(2, 4, eps=0.001)
+        self.d = nn.PReLU(4)
+        self.e = nn.LayerNorm((4, 8), eps=0.01)
+        self.f = nn.Conv1d(4, 4, 3, padding="same")
+        self.g = nn.BatchNorm1d(4, eps=0.01, momentum=0.3)
+        self.h = nn.BatchNorm1d(4, affine=False)
+        self.i = nn.BatchNorm1d(4, track_running_stats=False)
+        self.j = nn.Embedding(5, 8, padding_idx=0)
+"""
+
+
 def test_layers_that_torch_has_are_layers_and_their_options_are_said():
-    class Zoo(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a = nn.Conv2d(4, 8, (3, 1), stride=(2, 1), padding=(1, 0), dilation=1, groups=2)
-            self.b = nn.ConvTranspose2d(8, 4, 2, stride=2)
-            self.c = nn.GroupNorm(2, 4, eps=1e-3)
-            self.d = nn.PReLU(4)
-            self.e = nn.LayerNorm((4, 8))
-            self.f = nn.Conv1d(4, 4, 3, padding="same")
+    assert WRITTEN in text_of(Layers(), torch.randn(2, 4, 8, 8))
 
-        def forward(self, x):
-            x = self.d(self.c(self.b(self.a(x))))
-            return self.f(self.e(x.mean(2)[:, :, :8]))
 
-    text = text_of(Zoo(), torch.randn(2, 4, 8, 8))
-    assert "nn.Conv2d(4, 8, (3, 1), stride=(2, 1), padding=(1, 0), groups=2)" in text
-    assert "nn.ConvTranspose2d(8, 4, 2, stride=2)" in text
-    assert "nn.GroupNorm(2, 4, eps=0.001)" in text
-    assert "nn.PReLU(4)" in text
-    assert "nn.LayerNorm((4, 8))" in text
-    assert 'nn.Conv1d(4, 4, 3, padding="same")' in text
+def test_layers_with_options_compute_and_learn_what_the_originals_do():
+    torch.manual_seed(0)
+    model = Layers()
+    small = materialise(trace(model, (torch.randn(2, 4, 8, 8),)), Selection())
+    x = torch.randn(3, 4, 8, 8)
+    for module in (model, small):
+        module.train()
+        module(x).square().sum().backward()
+    assert torch.equal(model.eval()(x), small.eval()(x))
+    for (name, one), (_, other) in zip(model.named_parameters(), small.named_parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-5, atol=1e-5, msg=name)
+    assert all(torch.equal(one, other) for one, other in zip(model.buffers(), small.buffers(), strict=True))
 
 
 class Pointwise(nn.Module):
@@ -226,8 +263,9 @@ class Pointwise(nn.Module):
         g = sum(part * (index + 1) for index, part in enumerate(x.split(2, dim=-1)))
         h = x.topk(2, dim=-1).values + x.max(dim=-1, keepdim=True)[0] + x.to(torch.float64).to(torch.float32)[..., :2]
         i = F.scaled_dot_product_attention(x, x, x, scale=0.3) + F.layer_norm(x, (4,)) + x.masked_fill(x > 0, -1.0)
+        k = x % 0.3 + 2**x + x / 3 + torch.add(x, x, alpha=2) - torch.div(x, 0.2, rounding_mode="floor") + 1 / x.exp()
         j = x.view(x.size(0) * 3, 4).reshape(x.size(0), -1).unflatten(1, (3, 4)) + torch.arange(4, device=x.device)
-        return a, [b, c], {"d": d, "e": (e, f), "rest": [g, h, i, j]}
+        return a, [b, c], {"d": d, "e": (e, f), "rest": [g, h, i, j, k]}
 
 
 def test_what_is_written_computes_what_was_traced(tmp_path):
