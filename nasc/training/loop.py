@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasc.datasets import ImageData
-from nasc.errors import TrainingError
+from nasc.errors import ModelError, TrainingError
 from nasc.methods._base import Method
 from nasc.training.checkpoint import (
     OptimizerState,
@@ -84,6 +84,7 @@ def train(
         The history up to where training ended.
 
     Raises:
+        ModelError: The model gives something else than one tensor while it trains.
         TrainingError: The loss is not a number, or the checkpoint is of another run.
         RunError: The folder is in use or cannot be written.
         KeyboardInterrupt: Ctrl-C; the state was saved first, and the message says how to go on.
@@ -199,7 +200,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with autocast(self.precision, self.device):
-            scores = self.model(to_model_format(x))
+            scores = _only_tensor(self.model(to_model_format(x)))
         loss = self.criterion(scores.float(), y)
         total = loss if self.method is None else loss + self.method.penalty()
         self.check_finite(float(total.detach()), rate)
@@ -328,6 +329,16 @@ class _Run:
                 f"the checkpoint {path} is of another run: {changes}",
                 "give another folder, or start over without resuming",
             )
+
+
+def _only_tensor(output: object) -> Tensor:
+    """A model's output, if it is one tensor: some models give more while they train than when they are evaluated."""
+    if isinstance(output, Tensor):
+        return output
+    raise ModelError(
+        f"expected the model to return one tensor of class scores in training mode, got {type(output).__name__}",
+        "switch its auxiliary outputs off, or wrap the model so that forward returns the class scores alone",
+    )
 
 
 def _move(subject: nn.Module | Method, device: torch.device) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from nasc.errors import RunError, TrainingError
+from nasc.errors import ModelError, RunError, TrainingError
 from nasc.methods._base import Method
 from nasc.training import CHECKPOINT, HISTORY, Recipe, evaluate, read_history, train
 
@@ -244,6 +244,20 @@ def test_a_loss_that_is_not_a_number_stops_the_run_before_it_reaches_the_weights
     ):
         quiet(net, data, folder=tmp_path)
     assert all(bool(parameter.isfinite().all()) for parameter in net.parameters())
+
+
+def test_a_model_with_other_outputs_in_training_mode_is_refused(data, net):
+    class Auxiliary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            scores = self.net(x)
+            return (scores, scores) if self.training else scores
+
+    with pytest.raises(ModelError, match="one tensor of class scores in training mode, got tuple"):
+        quiet(Auxiliary(), data)
 
 
 def test_two_processes_never_write_to_one_folder(data, net, tmp_path):
