@@ -182,6 +182,18 @@ def test_masks_stay_nonnegative_finite_and_never_empty_under_any_pressure(
     assert sum(search.masks.sizes().values()) < search.masks.flat.numel()
 
 
+def test_a_step_that_would_clip_whole_dims_leaves_the_strongest_entry_of_each(residual: Network) -> None:
+    search = Surrogate(residual, controller=None, strength=1.0, normalised=True, learning_rate=0.5, total_steps=5)
+    start = torch.rand_like(search.masks.flat) + 0.5
+    search.masks.assign(start)
+    search.masks.flat.grad = torch.full_like(start, 1e3)
+    search.step()
+    assert set(search.masks.sizes().values()) == {1}
+    for name, vector in search.masks.layout.split(search.masks.flat.detach()).items():
+        assert int(vector.argmax()) == int(search.masks.layout.split(start)[name].argmax())
+    assert bool(torch.isfinite(search.penalty().detach()))
+
+
 def test_without_projection_nothing_is_exactly_zero(residual: Network, batch: Batch) -> None:
     zeros = {}
     for project in (True, False):

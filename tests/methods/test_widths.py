@@ -143,7 +143,7 @@ def test_the_last_move_takes_no_more_than_it_must(small: Network, staircase: Cal
     """A coarse step with a good ratio is not taken where a finer, cheaper move already meets the limit."""
     price = Price(small, "macs")
     first, second = small.maskable
-    scores = {first: torch.full((10,), 1.0), second: torch.full((12,), 0.9)}
+    scores = {first: torch.full((10,), 1.0), second: torch.full((12,), 0.1)}
     ladders = {first: tuple(range(1, 11)), second: (1, 12)}  # the second dim can only fall all the way
     found = allocate(price, scores, price.dense - 19, ladders=ladders, floor=dict.fromkeys(scores, 1)).sizes
     assert found == {first: 9, second: 12}
