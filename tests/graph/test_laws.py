@@ -63,6 +63,9 @@ def test_scattered_state_is_sliced_back_unchanged_and_computes_the_same(network:
     full = scatter_state(network, kept, small)
     again = slice_state(network, kept, full)
     assert all(torch.equal(again[name], small[name]) for name in small)
+    for name in network.running_variances:
+        removed = full[name].numel() - small[name].numel()
+        assert int((full[name] == 1).sum()) == removed  # neutral: a removed channel must not divide by zero
     inputs = random_inputs(network, 3)
     with evaluating(network.model), torch.no_grad():
         expected = torch.func.functional_call(network.model, masked_state(network, masks(network, kept)), inputs)

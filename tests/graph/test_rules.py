@@ -200,6 +200,15 @@ LAYERS = {
         nn.Sequential(nn.Conv2d(3, 12, 1), nn.InstanceNorm2d(12, affine=True), nn.Conv2d(12, 4, 1)),
         (3, 6, 6),
     ),
+    "spectral norm": (
+        nn.Sequential(
+            nn.Linear(5, 12),
+            nn.ReLU(),
+            torch.nn.utils.parametrizations.spectral_norm(nn.Linear(12, 8)),
+            nn.Linear(8, 4),
+        ),
+        (5,),
+    ),
     "transformer encoder layer": (
         nn.Sequential(nn.Linear(5, 16), nn.TransformerEncoderLayer(16, 4, 24, batch_first=True), nn.Linear(16, 4)),
         (7, 5),

@@ -110,7 +110,7 @@ def freeze_all(call: Call, axes: Axes, reason: str) -> None:
 # -- products -----------------------------------------------------------------------------------------
 
 
-@rule("matmul", "mm", "bmm", "mv", "dot")
+@rule("matmul", "mm", "bmm", "mv", "dot", "vdot")
 def matmul(call: Call) -> Axes:
     """``a[..., m, k] b[..., k, n] -> [..., m, n]``, vectors as in :func:`torch.matmul`."""
     left, right = (call.arguments[name] for name in list(call.arguments)[:2])
