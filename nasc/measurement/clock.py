@@ -155,10 +155,16 @@ def session_values(sessions: Sequence[Sequence[Block]], reference_s: float) -> l
 
 
 def needs_session(values: Sequence[SessionValue], sessions: int, max_sessions: int, max_gap: float) -> bool:
-    """A model has too few sessions, or its best two disagree and the bound is not reached."""
+    """Whether a model has too few sessions; or none at full clock, or two best that disagree, below the upper bound.
+
+    The anchor's ratio corrects what scales with the clock. What waits for memory does not, and is made too fast by up to
+    the whole correction; so one session at full clock is worth several others.
+    """
     if len(values) < sessions:
         return True
-    return 1 < len(values) < max_sessions and relative_gap(values) > max_gap
+    if len(values) >= max_sessions:
+        return False
+    return not any(value.full_clock for value in values) or (len(values) > 1 and relative_gap(values) > max_gap)
 
 
 def summarise(

@@ -124,7 +124,7 @@ class Campaign:
             RunnerError: A kernel could not be run.
             TableError: The journal could not be written.
         """
-        self._measure(shapes, lambda shape: self._taken(shape) < _PROBES, _PROBES, progress)
+        self._measure(shapes, self._needs_as_probe, _PROBES, progress)
 
     def _measure(
         self,
@@ -183,11 +183,14 @@ class Campaign:
         return len((self.journal.cold if cold else self.journal.sessions).get(shape, ()))
 
     def _needs_as_row(self, shape: KernelShape) -> bool:
-        taken = self.journal.sessions.get(shape)
-        if taken is None:
-            return shape not in self.kept
-        values = session_values(taken, self._anchor_s)
-        return needs_session(values, self.sessions, 2 * self.sessions, MAX_GAP)
+        return shape not in self.kept if self._taken(shape) == 0 else self._disagree(shape, self.sessions)
+
+    def _needs_as_probe(self, shape: KernelShape) -> bool:
+        return self._taken(shape) == 0 or self._disagree(shape, _PROBES)
+
+    def _disagree(self, shape: KernelShape, sessions: int) -> bool:
+        values = session_values(self.journal.sessions[shape], self._anchor_s)
+        return needs_session(values, sessions, 2 * sessions, MAX_GAP)
 
     def _needs_cold(self, shape: KernelShape) -> bool:
         return shape in self.journal.sessions and self._taken(shape, cold=True) < _COLD_SESSIONS

@@ -256,7 +256,7 @@ class _Profiler:
         for network in networks:
             point = measure_residency(network, self.table(), self.campaign.device, self.campaign.anchor_s)
             points += [] if point is None else [point]
-        self.provenance = replace(self.provenance, residency=(*self.provenance.residency, *points))
+        self.provenance = replace(self.provenance, residency=tuple(dict([*self.provenance.residency, *points]).items()))
 
     def table(self) -> LatencyTable:
         """The table as it stands."""

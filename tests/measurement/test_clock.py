@@ -71,6 +71,13 @@ def test_sessions_are_repeated_only_where_the_best_two_disagree() -> None:
     assert not needs_session(disagreeing * 2, 3, 6, 0.03)
 
 
+def test_sessions_go_on_until_one_ran_at_full_clock_or_the_bound_is_reached() -> None:
+    corrected = [SessionValue(1.0, full_clock=False)] * 3
+    assert needs_session(corrected, 3, 6, 0.03)
+    assert not needs_session([*corrected, SessionValue(1.0, full_clock=True)], 3, 6, 0.03)
+    assert not needs_session(corrected * 2, 3, 6, 0.03)
+
+
 def test_every_raw_sample_and_the_conditions_are_kept(tmp_path: Path) -> None:
     (measurement,) = measure([linear(tmp_path, 32)], EXACT, sessions=2, runs=6)
     assert [len(samples) for samples in measurement.samples] == [6, 6]
