@@ -116,6 +116,20 @@ def test_what_is_tied_to_a_frozen_axis_is_frozen_for_its_reason() -> None:
     assert [v.frozen for v in leaves(other)] == ["reaches the output"] * 2
 
 
+def test_a_frozen_factor_freezes_the_sum_it_meets_and_nothing_else() -> None:
+    joined, width = concatenation([leaf(4), leaf(6)]), leaf(3)
+    assert unify([*joined, *width], [*number(10, "counts positions"), *leaf(3)])
+    assert [v.frozen for v in leaves(joined)] == ["counts positions"] * 2
+    assert not is_fixed(width)
+
+
+def test_what_a_norm_runs_over_stays_known_when_it_meets_a_sum() -> None:
+    joined, normed = concatenation([leaf(4), leaf(6)]), leaf(10)
+    reduce_over(normed, "a norm runs over it")
+    assert unify(joined, normed)
+    assert [v.reduced for v in leaves(joined)] == ["a norm runs over it"] * 2
+
+
 def test_the_first_reason_stays() -> None:
     axis = leaf(8)
     freeze(axis, "first")
