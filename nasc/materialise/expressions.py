@@ -16,7 +16,15 @@ from torch.fx import Node
 from nasc.errors import ModelError
 from nasc.materialise.containers import quoted
 from nasc.materialise.layers import square
-from nasc.materialise.operators import INTEGER_ARITHMETIC, arguments, base_name, defaults, operator_name, shape_of
+from nasc.materialise.operators import (
+    INTEGER_ARITHMETIC,
+    arguments,
+    base_name,
+    defaults,
+    keyword_only,
+    operator_name,
+    shape_of,
+)
 
 Render = Callable[[Any], str]
 
@@ -189,15 +197,16 @@ def literal(value: Any) -> str:
 
 def _function(function: Function, node: Node, render: Render, *, in_place: bool) -> str:
     values, usual = arguments(node), defaults(node)
+    positional = min(function.positional, len(values) - len(keyword_only(node)))
     parts = []
     for position, (name, value) in enumerate(values.items()):
         if name in function.drop:
             continue
         if name == function.training:
             parts.append("training=self.training")
-        elif position < function.positional and not _rest_is_default(values, usual, position, function.positional):
+        elif position < positional and not _rest_is_default(values, usual, position, positional):
             parts.append(render(square(value) if name in function.squared else value))
-        elif position >= function.positional and not _same(value, usual.get(name)):
+        elif position >= positional and not _same(value, usual.get(name)):
             parts.append(f"{name}={render(square(value) if name in function.squared else value)}")
     if in_place:
         parts.append("inplace=True")
@@ -221,7 +230,7 @@ def _same(value: Any, usual: Any) -> bool:
 
 
 def _method(name: str, positional: int, node: Node, render: Render) -> str:
-    values, usual = arguments(node), defaults(node)
+    values, usual, by_name = arguments(node), defaults(node), keyword_only(node)
     (_, first), *rest = values.items()
     parts: list[str] = []
     named = False
@@ -232,7 +241,8 @@ def _method(name: str, positional: int, node: Node, render: Render) -> str:
         text = render(value)
         if name in _SPREAD and isinstance(value, list | tuple) and value:
             text = text[1:-1].removesuffix(",")
-        parts.append(text if position < positional and not named else f"{key}={text}")
+        named = named or position >= positional or key in by_name
+        parts.append(f"{key}={text}" if named else text)
     return f"{_operand(first, render)}.{name}({', '.join(parts)})"
 
 

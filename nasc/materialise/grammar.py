@@ -39,9 +39,11 @@ _TORCH = frozenset(
     {
         *(function.name for function in FUNCTIONS.values()),
         *("F.batch_norm", "F.embedding", "F.relu6", "F.interpolate", "torch.einsum", "torch.zeros"),
-        *(f"torch.{kind}{bits}" for kind in ("float", "int") for bits in (16, 32, 64)),
-        *("torch.bfloat16", "torch.int8", "torch.uint8", "torch.bool", "torch.complex64", "torch.complex128"),
-        *("torch.strided", "torch.contiguous_format", "torch.preserve_format", "torch.channels_last"),
+        *(
+            str(value)
+            for value in vars(torch).values()
+            if isinstance(value, torch.dtype | torch.layout | torch.memory_format)
+        ),
     }
 )
 

@@ -79,6 +79,12 @@ def defaults(node: Node) -> dict[str, Any]:
     return {a.name: a.default_value for a in node.target._schema.arguments if a.has_default_value()}
 
 
+def keyword_only(node: Node) -> frozenset[str]:
+    """The arguments of an ATen node that may only be given by name."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    return frozenset(a.name for a in node.target._schema.arguments if a.kwarg_only)
+
+
 def mutates(node: Node) -> bool:
     """The node writes into one of its inputs."""
     target = node.target

@@ -263,9 +263,15 @@ class Pointwise(nn.Module):
         g = sum(part * (index + 1) for index, part in enumerate(x.split(2, dim=-1)))
         h = x.topk(2, dim=-1).values + x.max(dim=-1, keepdim=True)[0] + x.to(torch.float64).to(torch.float32)[..., :2]
         i = F.scaled_dot_product_attention(x, x, x, scale=0.3) + F.layer_norm(x, (4,)) + x.masked_fill(x > 0, -1.0)
+        m = (
+            x.cumsum(1, dtype=torch.float64)
+            + torch.zeros_like(x, dtype=torch.float64)
+            + torch.ones(4, dtype=torch.float64)
+        )
+        n = x.sum(-1, dtype=torch.float64).unsqueeze(-1) + torch.arange(2, 10, 2, dtype=torch.float64, device=x.device)
         k = x % 0.3 + 2**x + x / 3 + torch.add(x, x, alpha=2) - torch.div(x, 0.2, rounding_mode="floor") + 1 / x.exp()
         j = x.view(x.size(0) * 3, 4).reshape(x.size(0), -1).unflatten(1, (3, 4)) + torch.arange(4, device=x.device)
-        return a, [b, c], {"d": d, "e": (e, f), "rest": [g, h, i, j, k]}
+        return a, [b, c], {"d": d, "e": (e, f), "rest": [g, h, i, j, k, m, n]}
 
 
 def test_what_is_written_computes_what_was_traced(tmp_path):
