@@ -39,14 +39,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model": "resnet-tiny@0.5",
         "train_size": 10_000,
         "epochs": 10,
-        "strengths": (2.0, 8.0, 4.0, 12.0, 1.0, 6.0, 20.0),
+        "strengths": (1.0, 0.5, 2.0, 0.75, 0.25, 1.5, 4.0),
     },
     "full": {
         "data": "fashion-mnist",
         "model": "resnet-tiny",
         "train_size": None,
         "epochs": 60,
-        "strengths": (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4),
+        "strengths": (0.2, 0.05, 0.1, 0.4, 0.025, 0.8, 1.6),
     },
 }
 
