@@ -20,6 +20,7 @@ _NOISE_WIDTH = 2.0  # of the best fit's median residual, where that is noisier
 _REWEIGHTED = 4  # least squares, weights by the residuals before
 _SAME = 0.04  # positions of a step whose times differ by less are of one class
 _MOST_CLASSES = 3
+_LOOSER = 1.25
 _PERIODS_SEEN = 4  # a period shows only where it repeats; the first step does not count
 _ROUNDING = 1e-5  # of a step; sizes that come from float32 sums miss whole numbers by this much
 
@@ -127,19 +128,21 @@ def _steps(times: Floats, period: int) -> Steps:
 def _classes(table: Floats) -> tuple[int, ...]:
     """The class of every position, given times by step and position; looser ones where there would be too many."""
     period = table.shape[1]
+    apart = np.median(np.abs(table[:, :, None] / table[:, None, :] - 1.0), axis=0)  # [position, other position]
     same = _SAME
     while True:
-        classes: dict[int, int] = {}
-        for position in range(period - 1, -1, -1):
-            alike = (
-                other
-                for other in sorted(set(classes.values()), reverse=True)
-                if np.median(np.abs(table[:, position] / table[:, other] - 1.0)) <= same
-            )
-            classes[position] = next(alike, position)
-        if len(set(classes.values())) <= _MOST_CLASSES:
-            return tuple(classes[position] + 1 for position in range(period))
-        same *= 1.5
+        chosen = [period - 1]
+        for position in range(period - 2, -1, -1):
+            if min(apart[position, other] for other in chosen) > same:
+                chosen.append(position)
+        if len(chosen) <= _MOST_CLASSES:
+            break
+        same *= _LOOSER
+    nearest = [
+        min((other for other in chosen if other >= position), key=apart[position].__getitem__)
+        for position in range(period)
+    ]
+    return tuple(other + 1 for other in nearest)
 
 
 def ladder(steps: Steps, largest: float, ratio: float) -> list[int]:
