@@ -141,3 +141,11 @@ def test_narrower_heads_keep_the_dense_scale_of_attention(name: str) -> None:
     with evaluating(model), torch.no_grad():
         expected = torch.func.functional_call(model, zeroed, inputs)
         assert relative_difference(slice_network(network, kept)(*inputs), expected) < 1e-5
+
+
+def test_a_masked_parameter_is_masked_under_each_of_its_names() -> None:
+    model, inputs = build("tied language model")
+    network = trace(model, inputs)
+    (stream,) = network.parameters["embed.weight"][1].dims()
+    state = masked_state(network, {stream.name: torch.linspace(0, 1, stream.size)})
+    assert state["embed.weight"] is state["head.weight"]

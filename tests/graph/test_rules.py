@@ -248,5 +248,11 @@ def test_recurrent_layers_slice_as_they_mask(cell: type[nn.RNNBase], bidirection
     assert module_difference(network, random_kept(network), random_inputs(network, 3)) < 1e-5
 
 
+def test_an_axis_that_shrinks_to_one_entry_is_not_squeezed_away() -> None:
+    network = trace(Sandwich(CASES["squeeze"]), (torch.randn(2, 3, 6, 6),))
+    kept = {"writer": torch.tensor([5])}
+    assert module_difference(network, kept, random_inputs(network, 3)) < 1e-5
+
+
 def test_every_rule_names_an_operator_that_exists() -> None:
     assert [name for name in registered() if not hasattr(torch.ops.aten, name)] == []
