@@ -12,9 +12,10 @@ A run lives in one folder. Every stage leaves its result there, so that the same
 from nasc.cost import LatencyPrice, price_latency
 from nasc.datasets import load_dataset
 from nasc.devices import Device, get_device
+from nasc.errors import ModelError
 from nasc.exporters import export
 from nasc.graph import Network, trace
-from nasc.materialise import materialise, save_model, verify_trained
+from nasc.materialise import materialise, save_model, verify, verify_trained
 from nasc.records import Record, save_record
 from nasc.stages.config import CompressConfig
 from nasc.stages.goal import SUFFIX, measure_dense, set_goal
@@ -24,6 +25,9 @@ from nasc.stages.search import dense_accuracy, fine_tune, load_classifier, searc
 from nasc.stages.settling import measure_beside_dense, settle
 from nasc.table import LatencyTable, profile
 from nasc.training import evaluate
+
+TOLERANCE = 1e-5
+"""Largest difference between the outputs of the small and of the masked model, for outputs of the size of scores."""
 
 __all__ = ["CompressConfig", "compress", "cover", "estimate"]
 
@@ -41,25 +45,26 @@ def compress(config: CompressConfig) -> Record:
     Raises:
         NascError: With one sentence and what to do; nothing measured or trained is lost.
     """
+    data = load_dataset(config.data, train_size=config.train_size, seed=config.recipe.seed)
+    model = load_classifier(config, data)
+    example = (data.train_x[:1],)
+    network = trace(model, example)
+    device = get_device(config.device, runtime=config.runtime, threads=config.threads)
     with open_run(config) as folder:
-        data = load_dataset(config.data, train_size=config.train_size, seed=config.recipe.seed)
-        model = load_classifier(config, data)
-        example = (data.train_x[:1],)
-        network = trace(model, example)
-        device = get_device(config.device, runtime=config.runtime, threads=config.threads)
         table = cover(device, network, progress=config.progress)
         dense = measure_dense(network, device, table, folder)
         goal = set_goal(network, table, dense, config.target)
-        baseline = dense_accuracy(config, data)
         method, searched = search(config, network, goal, data, folder)
         settled = settle(method, network, goal, dense, device, table, folder)
         small = materialise(network, settled.selection)
+        masked_difference = verify(network, settled.selection, small)
         history = fine_tune(small, searched, config, data, folder)
-        difference = verify_trained(network, settled.selection, small)
+        trained_difference = verify_trained(network, settled.selection, small)
         save_model(small, folder / "model")
         artifact = export(small, example, folder / f"model{SUFFIX[device.format]}")
         times = measure_beside_dense(artifact, dense.artifact, device, table)
         accuracy = evaluate(small, data.test_x, data.test_y)
+        baseline = dense_accuracy(config, data)
         record = make_record(
             config,
             network,
@@ -71,12 +76,27 @@ def compress(config: CompressConfig) -> Record:
             times,
             accuracy,
             baseline,
-            difference,
+            require_equal(masked_difference, trained_difference),
             table,
             folder,
         )
         save_record(record, folder)
         return record
+
+
+def require_equal(*differences: float) -> float:
+    """The largest of the differences between the small model and the user's masked one, if it is small enough to trust.
+
+    Raises:
+        ModelError: It is above :data:`TOLERANCE`; the model is not what was trained.
+    """
+    largest = max(differences)
+    if not largest <= TOLERANCE:  # also true of NaN
+        raise ModelError(
+            f"expected the small model to equal the masked dense one to {TOLERANCE:g}; they differ by {largest:.3g}",
+            "report it with the output of: nasc inspect --model MODEL --json",
+        )
+    return largest
 
 
 def cover(device: Device, network: Network, *, progress: bool = True) -> LatencyTable:

@@ -93,7 +93,8 @@ class _Namer:
             return Dim(BATCH, 1, frozen=BATCH)
         if leaf in self.names:
             return Dim(self.names[leaf], leaf.size, frozen=leaf.frozen, reduced=leaf.reduced)
-        return Dim(str(leaf.size), leaf.size, frozen=leaf.frozen or POSITION)
+        # The sign keeps a number apart from a module path: in an nn.Sequential "3" is the fourth module.
+        return Dim(f"={leaf.size}", leaf.size, frozen=leaf.frozen or POSITION)
 
     def axis(self, factors: Factors) -> Axis:
         """The axis over dims."""

@@ -12,7 +12,7 @@ What lowering is given, ``lower(program, tensors, parameters)``:
   prime as batch size; take sizes from the axes instead, which count one sample.
 - ``tensors``: node name -> tuple of :class:`~nasc.graph.dims.Axis`, one an axis of the tensor (a tuple of such tuples
   for an operator with several outputs). The batch is the dim named ``"batch"`` of size 1. Fixed numbers (positions,
-  kernel taps) are dims named by their size, e.g. ``"49"``.
+  kernel taps) are dims named by their size, e.g. ``"=49"``.
 - ``parameters``: dotted name -> axes of the parameter or buffer.
 """
 
