@@ -153,13 +153,13 @@ def _series(series: Series, x: _Scale, y: _Scale) -> str:
 
 
 def _legend_height(panel: Panel) -> int:
-    return _LEGEND_ROW * -(-sum(bool(series.name) for series in panel.series) // 2)
+    return _LEGEND_ROW * (1 - -sum(bool(series.name) for series in panel.series) // 2)
 
 
 def _legend(panel: Panel) -> str:
     parts = []
     for index, series in enumerate(series for series in panel.series if series.name):
-        x, y = _LEFT + (_WIDTH - _LEFT) / 2 * (index % 2), _HEIGHT + _LEGEND_ROW * (index // 2)
+        x, y = _LEFT + (_WIDTH - _LEFT) / 2 * (index % 2), _HEIGHT + _LEGEND_ROW * (index // 2 + 0.5)
         colour = PALETTE[series.colour % len(PALETTE)]
         parts.append(f'<circle cx="{x + 4:.0f}" cy="{y - 4:.0f}" r="4" fill="{colour}"/>')
         parts.append(_text(x + 13, y, series.name, anchor="start"))

@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "model": "resnet-tiny@0.5",
         "train_size": 10_000,
         "epochs": 10,
-        "strengths": (1.0, 0.5, 2.0, 0.75, 0.25, 1.5, 4.0),
+        "strengths": (1.0, 2.0, 1.5, 1.25, 0.5, 3.0, 4.0),
     },
     "full": {
         "data": "fashion-mnist",
@@ -335,12 +335,15 @@ def write_csv(path: Path, points: Sequence[Mapping[str, Any]]) -> None:
 
 def draw(points: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Accuracy against true MACs and against latency, a line a price through the means over seeds."""
-    axes = [("macs", 1e6, "true cost, MMAC"), ("predicted_s", 1e-6, "latency predicted by the table, us")]
+    axes = [
+        ("macs", 1e6, "multiply-adds", "true cost, MMAC"),
+        ("predicted_s", 1e-6, "predicted latency", "by table, us"),
+    ]
     if any(point["measured_s"] is not None for point in points):
-        axes.append(("measured_s", 1e-6, "measured latency, us"))
+        axes.append(("measured_s", 1e-6, "measured latency", "of the exported file, us"))
     panels = [
-        Panel(f"accuracy against {key.split('_')[0]}", label, "test accuracy, %", lines(points, key, unit))
-        for key, unit, label in axes
+        Panel(f"accuracy against {what}", label, "test accuracy, %", lines(points, key, unit))
+        for key, unit, what, label in axes
     ]
     write_figure(path, panels, columns=len(panels))
     print(f"figure: {path}")
