@@ -59,7 +59,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     network = trace(model, (data.train_x[:1],))
     recipe = Recipe(epochs=cell["epochs"], seed=cell["seed"])
     table = load_table("cpu")
-    selection, difference, survivors = Selection(), 0.0, {}
+    selection, difference, survivors, search_share = Selection(), 0.0, {}, 1.0
     if cell["method"] == "dense":
         small = model
         history = train(model, data, recipe, progress=False)
@@ -74,12 +74,14 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         tuned = train(small, data, recipe, progress=False, start_step=searched.step)
         difference = verify_trained(network, selection, small)
         seconds = sum(row.seconds for row in (*searched.rows, *tuned.rows))
+        search_share = searched.step / total_steps
         survivors = selection.sizes
     accuracy = evaluate(small, data.test_x, data.test_y)
     artifact = export(small, (data.train_x[:1],), artifact_path(cell))
     return {
         "accuracy": accuracy.value,
         "train_s": round(seconds, 1),
+        "search_share": search_share,
         "macs": int(cost(network, selection.sizes, "macs")),
         "params": int(cost(network, selection.sizes, "params")),
         "predicted_s": float(cost(network, selection.sizes, "seconds", table)),

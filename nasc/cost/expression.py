@@ -51,6 +51,21 @@ class CacheAware(Protocol):
         ...
 
 
+@runtime_checkable
+class WithFloor(Protocol):
+    """A table whose rows are without the time of an empty call, which a whole model costs once."""
+
+    @property
+    def floor_s(self) -> float:
+        """Time of an empty call in seconds."""
+        ...
+
+
+def call_seconds(table: Table) -> float:
+    """What a whole model costs beside its kernels: an empty call, where the table knows it."""
+    return table.floor_s if isinstance(table, WithFloor) else 0.0
+
+
 def table_for(network: Network, table: Table) -> Table:
     """A table as the whole model sees it, with the weights it has before anything is removed.
 
@@ -97,7 +112,7 @@ def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | Non
     if unit == "seconds":
         assert table is not None
         view = table_for(network, table)
-        return sum((kernel_seconds(kernel, sizes, view) for kernel in timed_kernels(network)), start=0.0)
+        return sum((kernel_seconds(kernel, sizes, view) for kernel in timed_kernels(network)), start=call_seconds(view))
     factor = BYTES_PER_PARAMETER if unit == "bytes" else 1
     counts = (prod((axis.size(sizes) for axis in axes), start=1) for _, axes in learned_parameters(network))
     return sum(counts, start=0) * factor

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from nasc.cost.expression import Table, kernel_seconds, kernel_sizes, table_for
+from nasc.cost.expression import Table, call_seconds, kernel_seconds, kernel_sizes, table_for
 from nasc.graph.dims import Axis, Sizes
 from nasc.graph.network import Kernel, Network
 
@@ -22,7 +22,7 @@ class LatencyPrice:
     """Predicted latency of a network at whole sizes.
 
     Args:
-        total_s: Sum over the covered kernels, in seconds.
+        total_s: An empty call and the sum over the covered kernels, in seconds.
         kernels: One entry a covered kernel, in execution order; what is free is left out.
         uncovered: Names of the kernels without a price.
         uncovered_share: Their share of the network's work, 0 to 1. Work is counted as multiply-adds plus entries
@@ -60,7 +60,7 @@ def price_latency(network: Network, sizes: Sizes, table: Table) -> LatencyPrice:
         else:
             uncovered.append(kernel.name)
             missing += load
-    total = sum(price.seconds for price in priced)
+    total = sum((price.seconds for price in priced), start=call_seconds(table))
     return LatencyPrice(total, tuple(priced), tuple(uncovered), missing / work if work else 0.0)
 
 

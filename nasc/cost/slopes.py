@@ -13,6 +13,7 @@ from nasc.cost.expression import (
     BYTES_PER_PARAMETER,
     Table,
     Unit,
+    call_seconds,
     check_unit,
     table_for,
     timed_kernels,
@@ -55,6 +56,7 @@ def price_and_slopes(
         _add(slopes, gradient)
     if table is not None and unit == "seconds":
         view = table_for(network, table)
+        value += call_seconds(view)
         for kernel, indices in plan.kernels:
             parts = dict(zip(KINDS[kernel.kind].sizes, (evaluated[index] for index in indices), strict=True))
             seconds, gradient = _kernel_seconds(kernel, parts, view)

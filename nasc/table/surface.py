@@ -85,17 +85,19 @@ class Surface:
         names: Names of the sizes.
         scales: Knots and steps along each size.
         grid: Times at the knots.
+        from_zero: Sizes below the first knot lie on the line to zero, as the paper's table has it (T(0) = 0).
     """
 
     names: tuple[str, ...]
     scales: tuple[Scale, ...]
     grid: Grid
+    from_zero: bool = False
 
     def outside(self, sizes: Sequence[float]) -> tuple[str, float, int, int] | None:
         """The first size that was not measured: its name, value, and the measured range; None where all were."""
         for name, size, scale in zip(self.names, sizes, self.scales, strict=True):
             knots = scale.knots
-            smallest = 0 if knots[0] <= scale.steps.period else int(knots[0])
+            smallest = 0 if self.from_zero or knots[0] <= scale.steps.period else int(knots[0])
             if not smallest * (1 - _SLACK) <= size <= knots[-1] * (1 + _SLACK) and size != 0:
                 return name, size, max(smallest, 1), int(knots[-1])
         return None
@@ -144,7 +146,8 @@ def build_surface(
     scales = tuple(
         Scale(tuple(map(float, axis)), _usable(of_size, axis)) for axis, of_size in zip(knots, along, strict=True)
     )
-    return Surface(names, scales, Grid(tuple(s.knots for s in scales), tuple(seconds[p] for p in product(*knots))))
+    grid = Grid(tuple(scale.knots for scale in scales), tuple(seconds[point] for point in product(*knots)))
+    return Surface(names, scales, grid, from_zero=form == "bilinear")
 
 
 def _steps_along(steps: Sequence[Steps], points: Sequence[tuple[int, ...]]) -> list[Steps]:

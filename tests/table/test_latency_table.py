@@ -96,6 +96,11 @@ def test_the_bilinear_form_of_a_product_is_the_flops_surrogate_exactly(bilinear:
         torch.testing.assert_close(got, gradient)
 
 
+def test_the_bilinear_form_goes_straight_to_zero_below_the_first_knot(bilinear: LatencyTable) -> None:
+    assert bilinear.seconds(LINEAR, {"c_in": 8, "c_out": 5.5}) == pytest.approx(3e-9 * 8 * 5.5)
+    assert bilinear.seconds(LINEAR, {"c_in": 0, "c_out": 64}) == 0
+
+
 def test_the_bilinear_gradient_is_the_finite_difference_inside_a_cell(make_table: TableMaker) -> None:
     table = make_table(SHAPES, lambda shape: 1e-6 * (shape["c_in"] ** 0.5 + shape["c_out"] ** 1.3), form="bilinear")
     point, tiny = {"c_in": 20.4, "c_out": 50.6}, 1e-5  # on a line of slope one between whole sizes
