@@ -86,7 +86,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         models.append(
             {
                 "model": name,
-                "predicted_s": price.total_s + table.floor_s,
+                "predicted_s": price.total_s,
                 "measured_s": time.seconds,
                 "interval": time.interval,
                 "uncovered_share": price.uncovered_share,
