@@ -115,7 +115,15 @@ def test_ctrl_c_in_the_middle_of_training_loses_nothing_and_names_the_command_th
     arguments = ["compress", *SIMULATED, "-m", "digits-cnn", "-d", "digits", "--target-latency", "-40%", "--no-dense"]
     arguments += ["--epochs", "4", "--out", str(tmp_path / "run")]
     command = [sys.executable, "-m", "nasc", *arguments]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # a shell's background job ignores it
+    )
     assert first.stderr is not None
     while "search:" not in (line := first.stderr.readline()):
         assert line, "it ended before it trained"
