@@ -1,5 +1,6 @@
 """Choosing again for another limit: a selection trimmed or grown by the method's own scores, near what it was."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -11,6 +12,13 @@ from nasc.methods._widths import allocate, efficient_widths, floor_sizes, give_b
 
 FLOOR = 0.05
 """Smallest share of a dim that any method may leave, unless it asks for more."""
+
+
+CROWDING = 2.0
+"""As the surrogate's own: what is left of a thinned dim weighs more."""
+
+UNSPENT = 0.01
+"""Share of the limit that may stay unspent before other ways to spend it are tried."""
 
 
 def smallest_sizes(price: Price, floor: float = FLOOR) -> dict[str, int]:
@@ -34,18 +42,33 @@ def readjust(price: Price, selection: Selection, scores: Mapping[str, Tensor], l
     Raises:
         TargetError: No allowed model meets the limit.
     """
-    floor = smallest_sizes(price)
-    require_reachable(price, floor, limit)
+    require_reachable(price, smallest_sizes(price), limit)
     positive = {name: vector.detach().float().cpu().clamp_min(1e-12) for name, vector in scores.items()}
     alive = {name: _indicator(selection, name, vector) for name, vector in positive.items()}
-    sizes = {name: int(vector.sum()) for name, vector in alive.items()}
-    ladders = {name: tuple(sorted({*efficient_widths(price, name), size})) for name, size in sizes.items()}
-    if price.total(sizes) > limit:
-        survivors = {name: vector * alive[name] for name, vector in positive.items()}
-        sizes = dict(allocate(price, survivors, limit, ladders=ladders, floor=_at_most(floor, sizes)).sizes)
     ranks = {name: vector + alive[name] * (vector.max() + 1) for name, vector in positive.items()}
+    worth = {name: _worth(ranks[name], positive[name]) for name in ranks}
+    survivors = {name: vector * alive[name] for name, vector in positive.items()}
+    before = {name: int(vector.sum()) for name, vector in alive.items()}
+    floor = _floor(price, before, limit)
+    on_steps = {name: efficient_widths(price, name) for name in positive}
     every = {name: tuple(range(1, vector.numel() + 1)) for name, vector in positive.items()}
-    sizes = give_back(price, sizes, {name: _worth(ranks[name], positive[name]) for name in sizes}, limit, every)
+
+    def spend(start: Mapping[str, Tensor], ladders: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+        """Sizes within the limit: trimmed from a start along ladders, then grown by any width that still fits."""
+        sizes = {name: int(torch.count_nonzero(vector)) for name, vector in start.items()}
+        if price.total(sizes) > limit:
+            rungs = {name: tuple(sorted({*ladders[name], size})) for name, size in sizes.items()}
+            least = {name: min(floor[name], size) for name, size in sizes.items()}
+            sizes = dict(allocate(price, start, limit, ladders=rungs, floor=least, crowding=CROWDING).sizes)
+        return give_back(price, sizes, worth, limit, every)
+
+    sizes = spend(survivors, on_steps)
+    if price.total(sizes) < limit * (1 - UNSPENT):
+        # Steps too high to climb from here: come down from above, where a width inside a step is still cheaper to read.
+        further = [sizes, spend(survivors, every), spend(positive, on_steps), spend(positive, every)]
+        most = max(map(price.total, further))
+        spent = [option for option in further if price.total(option) >= most - UNSPENT * limit]
+        sizes = min(spent, key=lambda option: _distance(option, before))
     kept = {name: torch.topk(ranks[name], sizes[name]).indices.sort().values for name in ranks}
     return Selection(kept, {name: _gain(selection, name, kept[name]) for name in kept if name in selection.gains})
 
@@ -62,8 +85,16 @@ def _indicator(selection: Selection, name: str, like: Tensor) -> Tensor:
     return torch.zeros_like(like).index_fill(0, selection.kept[name].cpu(), 1.0)
 
 
-def _at_most(floor: Mapping[str, int], sizes: Mapping[str, int]) -> dict[str, int]:
-    return {name: min(floor[name], size) for name, size in sizes.items()}
+def _floor(price: Price, before: Mapping[str, int], limit: float) -> dict[str, int]:
+    """No dim loses more than half of what the method left it, unless the limit cannot be met otherwise."""
+    smallest = smallest_sizes(price)
+    near = {name: max(smallest[name], math.ceil(size / 2)) for name, size in before.items()}
+    return near if price.total(near) <= limit else smallest
+
+
+def _distance(sizes: Mapping[str, int], before: Mapping[str, int]) -> float:
+    """How far widths are from what they were: the summed logarithms of their ratios."""
+    return sum(abs(math.log(size / before[name])) for name, size in sizes.items())
 
 
 def _gain(selection: Selection, name: str, kept: Tensor) -> Tensor:
