@@ -9,7 +9,6 @@ r"""nasc in one function: :func:`compress` is the program, a line a stage. Read 
 A run lives in one folder. Every stage leaves its result there, so that the same call goes on after a kill where it stopped.
 """
 
-from nasc.cost import LatencyPrice, price_latency
 from nasc.datasets import load_dataset
 from nasc.devices import Device, get_device
 from nasc.errors import ModelError
@@ -29,7 +28,7 @@ from nasc.training import evaluate
 TOLERANCE = 1e-5
 """Largest difference between the outputs of the small and of the masked model, for outputs of the size of scores."""
 
-__all__ = ["CompressConfig", "compress", "cover", "estimate"]
+__all__ = ["CompressConfig", "compress", "cover"]
 
 
 def compress(config: CompressConfig) -> Record:
@@ -102,8 +101,3 @@ def require_equal(*differences: float) -> float:
 def cover(device: Device, network: Network, *, progress: bool = True) -> LatencyTable:
     """The device's latency table, extended by whatever this network needs and no row covers."""
     return profile(device, [network], progress=progress).table
-
-
-def estimate(network: Network, device: Device, table: LatencyTable) -> LatencyPrice:
-    """Latency of a network per kernel and in total, by the table alone."""
-    return price_latency(network, {}, table)
