@@ -14,7 +14,7 @@ from nasc.devices import Device, get_device
 from nasc.errors import ModelError
 from nasc.exporters import export
 from nasc.graph import Network, trace
-from nasc.materialise import materialise, save_model, verify, verify_trained
+from nasc.materialise import materialise, save_model, small_masks, verify, verify_trained
 from nasc.records import Record, save_record
 from nasc.stages.config import CompressConfig
 from nasc.stages.goal import SUFFIX, measure_dense, set_goal
@@ -54,11 +54,11 @@ def compress(config: CompressConfig) -> Record:
         dense = measure_dense(network, device, table, folder)
         goal = set_goal(network, table, dense, config.target)
         method, searched = search(config, network, goal, data, folder)
-        settled = settle(method, network, goal, dense, device, table, folder)
-        small = materialise(network, settled.selection)
-        masked_difference = verify(network, settled.selection, small)
-        history = fine_tune(small, searched, config, data, folder)
-        trained_difference = verify_trained(network, settled.selection, small)
+        settled = settle(method, goal, dense, device, table, folder)
+        small = materialise(method.network, settled.selection)
+        masked_difference = verify(method.network, settled.selection, small)
+        history = fine_tune(small, small_masks(method.network, settled.selection), searched, config, data, folder)
+        trained_difference = verify_trained(method.network, settled.selection, small)
         save_model(small, folder / "model")
         artifact = export(small, example, folder / f"model{SUFFIX[device.format]}")
         times = measure_beside_dense(artifact, dense.artifact, device, table)
@@ -66,7 +66,7 @@ def compress(config: CompressConfig) -> Record:
         baseline = dense_accuracy(config, data)
         record = make_record(
             config,
-            network,
+            method.network,
             goal,
             dense,
             settled,

@@ -38,3 +38,25 @@ def masked_state(
         result[name] = weight * axis.expand(vectors).to(weight.dtype).view(shape)
     tied = tied_names(network.model)
     return {alias: weight for name, weight in result.items() for alias in tied[name]}
+
+
+def sparse_state(
+    network: Network, masks: Mapping[str, Tensor], state: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The parameters of which single weights are dropped, with zeros there.
+
+    Args:
+        network: A traced network.
+        masks: Which weights stay (bool or 0/1, the parameter's shape) by dotted parameter name.
+        state: Parameters to use instead of the model's own, by dotted name.
+
+    Returns:
+        The changed parameters alone, by dotted name (each of its names where a parameter is tied).
+    """
+    source = {**full_state(network.model), **(state or {})}
+    tied = tied_names(network.model)
+    return {
+        alias: source[name] * mask.to(device=source[name].device, dtype=source[name].dtype)
+        for name, mask in masks.items()
+        for alias in tied[name]
+    }

@@ -1,6 +1,7 @@
-"""A selection on disk: one safetensors file with the kept indices and the gains of every dim that is named."""
+"""A selection on disk: one safetensors file with all it names, by field and name."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,7 +12,8 @@ from nasc.errors import RunError
 from nasc.graph.selection import Selection
 from nasc.records import write_atomic
 
-_KEPT, _GAINS = "kept/", "gains/"
+_DTYPES = {"kept": torch.int64, "gains": None, "masks": torch.bool, "bits": torch.int64}
+"""Dtype of each field's tensors (None: any), as stored."""
 
 
 def save_selection(selection: Selection, path: str | Path) -> Path:
@@ -21,8 +23,11 @@ def save_selection(selection: Selection, path: str | Path) -> Path:
         RunError: The file cannot be written.
     """
     path = Path(path)
-    tensors = {f"{_KEPT}{name}": indices for name, indices in selection.kept.items()}
-    tensors |= {f"{_GAINS}{name}": gains for name, gains in selection.gains.items()}
+    tensors = {
+        f"{field}/{name}": torch.as_tensor(value)
+        for field in _DTYPES
+        for name, value in getattr(selection, field).items()
+    }
     write_atomic(path, tensors_to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
     return path
 
@@ -38,8 +43,10 @@ def load_selection(path: str | Path) -> Selection:
         tensors = tensors_from_bytes(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise RunError(f"expected a saved selection in {path}; got: {error}", "run the compression again") from error
-    kept = {name.removeprefix(_KEPT): tensor for name, tensor in tensors.items() if name.startswith(_KEPT)}
-    gains = {name.removeprefix(_GAINS): tensor for name, tensor in tensors.items() if name.startswith(_GAINS)}
-    if len(kept) + len(gains) != len(tensors) or any(indices.dtype != torch.int64 for indices in kept.values()):
-        raise RunError(f"expected kept indices and gains in {path}; got other tensors", "run the compression again")
-    return Selection(kept, gains)
+    fields: dict[str, dict[str, Any]] = {field: {} for field in _DTYPES}
+    for key, tensor in tensors.items():
+        field, _, name = key.partition("/")
+        if field not in _DTYPES or _DTYPES[field] not in (None, tensor.dtype):
+            raise RunError(f"expected a saved selection in {path}; got the tensor {key!r}", "run the compression again")
+        fields[field][name] = int(tensor) if field == "bits" else tensor
+    return Selection(**fields)

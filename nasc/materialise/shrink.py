@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.utils import _pytree
 
-from nasc.graph.masking import masked_state
+from nasc.graph.masking import masked_state, sparse_state
 from nasc.graph.network import Network
 from nasc.graph.selection import Selection
-from nasc.graph.slicing import slice_network, slice_state
+from nasc.graph.slicing import slice_network, slice_state, slice_tensor
 from nasc.graph.state import full_state
 from nasc.materialise.generated import build
 from nasc.materialise.source import Source, write_source
@@ -40,10 +40,17 @@ def materialise(network: Network, selection: Selection) -> nn.Module:
 
 
 def small_state(network: Network, selection: Selection) -> dict[str, Tensor]:
-    """Parameters and buffers of the small model by original name, gains folded in: ``W[:, alive] * a[alive]``."""
+    """Parameters and buffers of the small model by original name: ``W[:, alive] * a[alive]``, dropped weights zero."""
     with torch.no_grad():
         folded = masked_state(network, selection.gains) if selection.gains else {}
-        return slice_state(network, selection.kept, folded)
+        return slice_state(network, selection.kept, {**folded, **sparse_state(network, selection.masks, folded)})
+
+
+def small_masks(network: Network, selection: Selection) -> dict[str, Tensor]:
+    """The masks over single weights of the small model, by original name: what fine-tuning has to keep at zero."""
+    return {
+        name: slice_tensor(mask, network.parameters[name], selection.kept) for name, mask in selection.masks.items()
+    }
 
 
 def _source(network: Network, graph: GraphModule) -> Source:

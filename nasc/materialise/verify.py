@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from nasc.errors import ModelError
-from nasc.graph.masking import masked_state
+from nasc.graph.masking import masked_state, sparse_state
 from nasc.graph.network import Network
 from nasc.graph.program import evaluating
 from nasc.graph.selection import Selection
@@ -35,6 +35,7 @@ def verify(network: Network, selection: Selection, small: nn.Module, inputs: tup
     _require_maskable(network, selection)
     with torch.no_grad():
         state = masked_state(network, masks(network, selection))
+        state |= sparse_state(network, selection.masks, state)
         return _difference(network.model, state, small, inputs or network.example_inputs)
 
 

@@ -9,7 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from nasc.graph.network import Network
 from nasc.graph.selection import Selection
+from nasc.methods._price import Price
 
 
 @runtime_checkable
@@ -18,6 +20,12 @@ class Method(Protocol):
 
     model: nn.Module
     """The module to train; its ``parameters()`` are what the user's optimiser updates."""
+
+    network: Network
+    """What the selection speaks of: the network the method was built on, or one it rewrote (factors, blocks) and traced."""
+
+    price: Price
+    """The price of that network, in the unit the method was built with."""
 
     def penalty(self) -> Tensor:
         """What is added to the loss in this step: a scalar tensor."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -70,7 +71,8 @@ def readjust(price: Price, selection: Selection, scores: Mapping[str, Tensor], l
         spent = [option for option in further if price.total(option) >= most - UNSPENT * limit]
         sizes = min(spent, key=lambda option: _distance(option, before))
     kept = {name: torch.topk(ranks[name], sizes[name]).indices.sort().values for name in ranks}
-    return Selection(kept, {name: _gain(selection, name, kept[name]) for name in kept if name in selection.gains})
+    gains = {name: _gain(selection, name, kept[name]) for name in kept if name in selection.gains}
+    return replace(selection, kept=kept, gains=gains)
 
 
 def _worth(ranks: Tensor, scores: Tensor) -> list[float]:

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasc.datasets import ImageData
 from nasc.graph import Network
@@ -82,11 +83,19 @@ def search(
     return method, history
 
 
-def fine_tune(small: nn.Module, searched: History, config: CompressConfig, data: ImageData, folder: Path) -> History:
+def fine_tune(
+    small: nn.Module,
+    masks: Mapping[str, Tensor],
+    searched: History,
+    config: CompressConfig,
+    data: ImageData,
+    folder: Path,
+) -> History:
     """Train the small model for what the search left of the recipe.
 
     Args:
         small: Trained in place.
+        masks: Which single weights of it stay, by parameter name; the others remain zero.
         searched: What was trained before.
         config: What is asked.
         data: The data set.
@@ -99,7 +108,13 @@ def fine_tune(small: nn.Module, searched: History, config: CompressConfig, data:
         return searched
     _log.info("fine-tuning the small model")
     tuned = train(
-        small, data, config.recipe, folder=folder / "tune", progress=config.progress, start_step=searched.step
+        small,
+        data,
+        config.recipe,
+        folder=folder / "tune",
+        progress=config.progress,
+        start_step=searched.step,
+        masks=masks,
     )
     return History((*searched.rows, *tuned.rows), tuned.step, tuned.total_steps, tuned.precision)
 

@@ -10,16 +10,15 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
 from nasc.artifact import Artifact
 from nasc.devices import Device
 from nasc.errors import TargetError
 from nasc.exporters import export
 from nasc.graph import Network, Selection
-from nasc.materialise import materialise
+from nasc.materialise import load_selection, materialise, save_selection
 from nasc.measurement import Measurement, measure_anchored
-from nasc.methods import Method, readjust
+from nasc.methods import Method, Price, readjust
+from nasc.records import write_atomic
 from nasc.stages.goal import SUFFIX, Dense, Goal, show
 from nasc.table import LatencyTable
 from nasc.units import format_seconds
@@ -65,15 +64,12 @@ class Settled:
     attempts: tuple[Attempt, ...]
 
 
-def settle(
-    method: Method, network: Network, goal: Goal, dense: Dense, device: Device, table: LatencyTable, folder: Path
-) -> Settled:
+def settle(method: Method, goal: Goal, dense: Dense, device: Device, table: LatencyTable, folder: Path) -> Settled:
     """Find the selection whose file meets the target on the device with the least slack.
 
     Args:
-        method: Frozen.
-        network: Trained by it.
-        goal: The target and the price.
+        method: Frozen; its network is what is built.
+        goal: The target.
         dense: The dense model, timed beside every attempt.
         device: Where it will run.
         table: Its scale is the measurements' scale.
@@ -84,18 +80,18 @@ def settle(
     """
     if (settled := _load(folder)) is not None:
         return settled
-    limit = goal.price_limit
-    selection = readjust(goal.price, method.select(), method.scores(), limit)
+    network, price, limit = method.network, method.price, goal.price_limit
+    selection = readjust(price, method.select(), method.scores(), limit)
     if goal.seconds is None:
         return _save(folder, Settled(selection, ()))
     attempts: list[tuple[Attempt, Selection]] = []
     while len(attempts) < ATTEMPTS:
-        attempt = _try(network, selection, goal, limit, dense, device, table, folder)
+        attempt = _try(network, price, selection, goal, limit, dense, device, table, folder)
         attempts.append((attempt, selection))
         if attempt.meets(goal.limit) and attempt.measured_s >= goal.limit * (1 - SLACK):
             break
         limit = _next_limit([a for a, _ in attempts], goal.limit)
-        changed = readjust(goal.price, selection, method.scores(), limit)
+        changed = readjust(price, selection, method.scores(), limit)
         if changed.sizes == selection.sizes:
             break
         selection = changed
@@ -120,6 +116,7 @@ def measure_beside_dense(
 
 def _try(
     network: Network,
+    price: Price,
     selection: Selection,
     goal: Goal,
     price_limit: float,
@@ -132,7 +129,7 @@ def _try(
         materialise(network, selection), network.example_inputs, folder / f"candidate{SUFFIX[device.format]}"
     )
     measured, _ = measure_beside_dense(candidate, dense.artifact, device, table)
-    attempt = Attempt(price_limit, goal.price.total(selection.sizes), measured.seconds, measured.interval[1])
+    attempt = Attempt(price_limit, price.total(selection.sizes), measured.seconds, measured.interval[1])
     _log.info(
         "candidate: measured %s (up to %s), predicted %s, target %s",
         *(show(value, "seconds") for value in (attempt.measured_s, attempt.upper_s, attempt.predicted_s, goal.limit)),
@@ -154,27 +151,17 @@ def _next_limit(attempts: list[Attempt], limit: float) -> float:
     return aimed
 
 
-_FILE = "selection.safetensors"
+_FILE, _ATTEMPTS = "selection.safetensors", "attempts.json"
 
 
 def _save(folder: Path, settled: Settled) -> Settled:
-    tensors = {f"kept/{name}": value.contiguous() for name, value in settled.selection.kept.items()}
-    tensors |= {f"gain/{name}": value.detach().contiguous() for name, value in settled.selection.gains.items()}
-    temporary = folder / f".{_FILE}"
-    save_file(tensors, temporary, metadata={"attempts": json.dumps([asdict(a) for a in settled.attempts])})
-    temporary.replace(folder / _FILE)
+    write_atomic(folder / _ATTEMPTS, json.dumps([asdict(a) for a in settled.attempts]).encode())
+    save_selection(settled.selection, folder / _FILE)  # last: where it stands, the attempts do
     return settled
 
 
 def _load(folder: Path) -> Settled | None:
-    from safetensors import safe_open
-
-    path = folder / _FILE
-    if not path.is_file():
+    if not (folder / _FILE).is_file():
         return None
-    tensors = load_file(path)
-    with safe_open(path, "pt") as file:
-        attempts = json.loads(file.metadata()["attempts"])
-    kept = {name.removeprefix("kept/"): value for name, value in tensors.items() if name.startswith("kept/")}
-    gains = {name.removeprefix("gain/"): value for name, value in tensors.items() if name.startswith("gain/")}
-    return Settled(Selection(kept, gains), tuple(Attempt(**values) for values in attempts))
+    attempts = json.loads((folder / _ATTEMPTS).read_text())
+    return Settled(load_selection(folder / _FILE), tuple(Attempt(**values) for values in attempts))

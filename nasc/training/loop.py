@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,6 +60,7 @@ def train(
     on_frozen: Callable[[Frozen], bool | None] | None = None,
     start_step: int = 0,
     start_optimizer: OptimizerState | None = None,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> History:
     """Train a module or a compression method by a recipe.
 
@@ -79,6 +80,7 @@ def train(
             stops there, and ``train(small, ..., start_step=frozen.step)`` goes on with the smaller module.
         start_step: Start at this step of the recipe: learning rate and order of pictures are what they would be.
         start_optimizer: What the optimiser remembers at the start, by slot and parameter name.
+        masks: Which single weights may be other than zero (bool, the parameter's shape) by parameter name.
 
     Returns:
         The history up to where training ended.
@@ -93,7 +95,7 @@ def train(
         if folder is not None:
             stack.enter_context(lock_run(folder))
         stack.enter_context(torch.random.fork_rng())
-        run = _Run(subject, data, recipe, folder, start_step, start_optimizer)
+        run = _Run(subject, data, recipe, folder, start_step, start_optimizer, masks or {})
         if folder is not None:
             run.open(folder, resume=resume)
         bar = stack.enter_context(TrainingProgress(run.total_steps, recipe.epochs, shown=progress))
@@ -124,6 +126,7 @@ class _Run:
         folder: Path | None,
         start_step: int,
         start_optimizer: OptimizerState | None,
+        masks: Mapping[str, Tensor],
     ) -> None:
         self.recipe, self.folder, self.data = recipe, folder, data
         self.method: Method | None = None if isinstance(subject, nn.Module) else subject
@@ -138,6 +141,8 @@ class _Run:
             follow(self.optimizer)
         if start_optimizer:
             load_optimizer_state(self.optimizer, self.model, start_optimizer)
+        parameters = dict(self.model.named_parameters())
+        self.masked = [(parameters[name], mask.to(self.device)) for name, mask in masks.items()]
         self.criterion = build_criterion(recipe)
         self.steps_per_epoch = recipe.steps_per_epoch(len(data.train_y))
         self.total_steps = self.steps_per_epoch * recipe.epochs
@@ -209,6 +214,7 @@ class _Run:
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
+        self.keep_zero()
         if self.method is not None:
             self.method.step()
         self.step += 1
@@ -217,6 +223,12 @@ class _Run:
         self.epoch.pictures += len(y)
         self.epoch.steps += 1
         self.epoch.seconds += time.perf_counter() - began
+
+    @torch.no_grad()
+    def keep_zero(self) -> None:
+        """Put dropped weights back to zero: momentum and decay know nothing of them."""
+        for parameter, mask in self.masked:
+            parameter.mul_(mask)
 
     def end_epoch(self) -> EpochRow:
         """Validate, add the epoch's row, save."""

@@ -19,6 +19,16 @@ def test_a_selection_comes_back_equal_and_costs_the_same(case, tmp_path):
         assert cost(case.network, again.sizes, unit) == cost(case.network, case.selection.sizes, unit)
 
 
+def test_every_field_comes_back(tmp_path):
+    before = Selection(
+        {"a": torch.tensor([0, 2])}, {"a": torch.rand(3)}, {"w": torch.rand(2, 3) > 0.5}, {"w": 4, "v.weight": 16}
+    )
+    after = load_selection(save_selection(before, tmp_path / "selection.safetensors"))
+    assert all(torch.equal(after.masks[name], mask) for name, mask in before.masks.items())
+    assert after.bits == before.bits
+    assert after.sizes == before.sizes
+
+
 def test_an_empty_selection_comes_back_empty(tmp_path):
     again = load_selection(save_selection(Selection(), tmp_path / "selection.safetensors"))
     assert not again.kept

@@ -1,11 +1,13 @@
 """The checks find a wrong small model, before and after it is trained on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from nasc.errors import ModelError
 from nasc.graph import Selection
-from nasc.materialise import materialise, verify, verify_trained
+from nasc.materialise import materialise, small_masks, verify, verify_trained
 from nasc.materialise.verify import masks
 
 
@@ -79,3 +81,16 @@ def test_what_is_not_a_number_never_passes(residual):
     with torch.no_grad():
         next(small.parameters()).fill_(torch.nan)
     assert verify(residual.network, residual.selection, small) == float("inf")
+
+
+def test_single_weights_that_are_dropped_are_zero_in_the_small_model(residual):
+    name = "layer1.conv1.weight" if "layer1.conv1.weight" in residual.network.parameters else None
+    name = name or next(p for p, axes in residual.network.parameters.items() if len(axes) == 4)
+    weight = dict(residual.model.named_parameters())[name]
+    mask = torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    selection = replace(residual.selection, masks={name: mask})
+    small = materialise(residual.network, selection)
+    assert verify(residual.network, selection, small) < 1e-5
+    assert verify(residual.network, residual.selection, small) > 1e-3
+    kept = small_masks(residual.network, selection)[name]
+    assert torch.all(dict(small.named_parameters())[name][~kept] == 0)

@@ -29,6 +29,8 @@ def build_net(seed=0):
 class Idle:
     """A method of strength zero: it draws random numbers, counts steps, and freezes when told."""
 
+    network = price = None  # selects nothing
+
     def __init__(self, model, freeze_at=None):
         self.model, self.freeze_at = model, freeze_at
         self.steps = 0

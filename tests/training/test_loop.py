@@ -340,3 +340,12 @@ def test_bf16_and_fp32_learn_alike(data, make_net):
 def test_a_start_outside_the_recipe_is_refused(data, net, step):
     with pytest.raises(TrainingError, match=f"between step 0 and 12, got {step}"):
         quiet(net, data, start_step=step)
+
+
+def test_dropped_weights_stay_zero_and_the_others_learn(data, net):
+    name, weight = next((name, p) for name, p in net.named_parameters() if p.dim() >= 2)
+    mask = torch.arange(weight.numel()).view(weight.shape) % 2 == 0
+    before = weight.detach().clone()
+    quiet(net, data, masks={name: mask})
+    assert torch.all(weight[~mask] == 0)
+    assert not torch.equal(weight[mask], before[mask])
