@@ -11,6 +11,7 @@ from nasc.exporters.litert.flatbuffer import ModelBuilder
 from nasc.exporters.litert.probes import random_instruction
 from nasc.kernels import KernelShape, Signature, signature
 from nasc.measurement.statistics import Block
+from nasc.quiet import alone
 
 ANCHOR_VERSION = 1
 _ANCHOR_RUNS = 5
@@ -75,7 +76,7 @@ def run_beside_anchor(
     visits = [anchor_visit]
     for model in order:
         visits += [Visit(model + 1, runs=runs, warmup=2, limit_s=limit_s, cold=cold), anchor_visit]
-    with TemporaryDirectory(prefix="nasc-") as folder:
+    with TemporaryDirectory(prefix="nasc-") as folder, alone():
         session = device.run_session([write_anchor(Path(folder)), *artifacts], visits)
     minima = [min(visit.samples_s) for visit in session.visits]
     blocks: list[list[Block]] = [[] for _ in artifacts]

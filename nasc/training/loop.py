@@ -25,6 +25,7 @@ from nasc.training.evaluation import evaluate
 from nasc.training.history import EpochRow, History, write_history
 from nasc.training.interrupt import deferred_interrupt
 from nasc.training.lock import lock_run
+from nasc.training.observers import observers
 from nasc.training.precision import autocast, resolve, resolve_device, to_model_format
 from nasc.training.progress import TrainingProgress
 from nasc.training.recipe import Recipe, build_criterion, build_optimizer
@@ -177,11 +178,15 @@ class _Run:
                 return
             self.train_step(self.batch())
             bar.update(self.step, (self.step - 1) // self.steps_per_epoch)
+            for observer in observers():
+                observer.on_step()
             if self.step % self.steps_per_epoch == 0:
                 row = self.end_epoch()
                 bar.note(row)
                 if on_epoch:
                     on_epoch(row)
+                for observer in observers():
+                    observer.on_epoch(row)
             if interrupted():
                 self.save()
                 raise KeyboardInterrupt(self.how_to_resume())
