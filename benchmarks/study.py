@@ -89,7 +89,12 @@ def load_rows(name: str, size: str) -> list[dict[str, Any]]:
 
 
 def run_study(
-    name: str, cells: Sequence[Cell], run_cell: Callable[[Cell], dict[str, Any]], arguments: argparse.Namespace
+    name: str,
+    cells: Sequence[Cell],
+    run_cell: Callable[[Cell], dict[str, Any]],
+    arguments: argparse.Namespace,
+    *,
+    again: bool = False,
 ) -> list[dict[str, Any]]:
     """Run what is missing and return every row that succeeded.
 
@@ -98,9 +103,10 @@ def run_study(
         cells: What to run; each a JSON-able dict, unique.
         run_cell: A module-level function from a cell to its figures.
         arguments: From :func:`parse_arguments`.
+        again: Run also the cells whose result stands in the file; the rows that are there stay.
     """
     rows = load_rows(name, arguments.size)
-    done = {json.dumps(row["cell"], sort_keys=True) for row in rows if "error" not in row}
+    done = set() if again else {json.dumps(row["cell"], sort_keys=True) for row in rows if "error" not in row}
     todo = [cell for cell in cells if (key := json.dumps(cell, sort_keys=True)) not in done and arguments.only in key]
     if not arguments.report and todo:
         origin = provenance()

@@ -49,13 +49,30 @@ def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Network:
         program, batch = export_program(model, inputs)
     except Exception as failure:
         raise explain_failure(model, inputs, failure) from failure
+    return read_program(model, inputs, program, batch)
+
+
+def read_program(
+    model: nn.Module, example_inputs: tuple[Any, ...], program: ExportedProgram, batch: int | None
+) -> Network:
+    """The second half of :func:`trace`: dims and kernels of an exported program.
+
+    Args:
+        model: The module it was exported from.
+        example_inputs: The positional inputs of one call.
+        program: Cleaned, from :func:`nasc.graph.program.export_program`.
+        batch: The batch size in it, None where the batch is fixed.
+
+    Raises:
+        TraceError: A size of the program depends on values.
+    """
     refuse_unknown_sizes(program, model)
     walked = walk_program(program, model, batch)
     resolved = resolve(walked)
     return Network(
         model=model,
         program=program,
-        example_inputs=inputs,
+        example_inputs=example_inputs,
         dims=resolved.dims,
         parameters=resolved.parameters,
         tensors=resolved.tensors,
