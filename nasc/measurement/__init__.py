@@ -13,7 +13,7 @@ from nasc.measurement.clock import (
     time_models,
 )
 from nasc.measurement.environment import Environment, find_warnings, record_environment
-from nasc.measurement.statistics import Block, best_and_gap
+from nasc.measurement.statistics import Block, center_and_gap
 from nasc.measurement.stopwatch import Stopwatch, now
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "Environment",
     "Measurement",
     "Stopwatch",
-    "best_and_gap",
+    "center_and_gap",
     "fastest_anchor",
     "find_warnings",
     "measure",

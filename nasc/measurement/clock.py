@@ -11,8 +11,7 @@ from nasc.measurement.anchor import fastest_anchor, run_beside_anchor
 from nasc.measurement.environment import Environment, find_warnings, record_environment
 from nasc.measurement.statistics import (
     Block,
-    SessionValue,
-    best_and_gap,
+    center_and_gap,
     median_interval,
     relative_gap,
     session_value,
@@ -87,14 +86,14 @@ def measure(
     seed: int = 0,
     on_session: Callable[[], None] | None = None,
 ) -> list[Measurement]:
-    """Time models: the floor over fresh sessions, shuffled over the models, repeated where sessions disagree.
+    """Time models: the anchored median over fresh sessions, shuffled over the models, repeated where they disagree.
 
     Args:
         artifacts: The model files.
         device: Where to run them.
         sessions: Fresh processes, each of which visits every model.
         runs: Timed runs of a model per session.
-        max_gap: Models whose two best sessions differ by more than this fraction get further sessions ...
+        max_gap: Models whose middle sessions differ by more than this fraction get further sessions ...
         max_sessions: ... up to this many in total; by default twice ``sessions``.
         anchor_reference_s: The anchor's time at full clock where it is known, e.g. from a table; by default the
             smallest in these sessions.
@@ -149,22 +148,16 @@ def time_models(
     return session, [tuple(of_model) for of_model in blocks]
 
 
-def session_values(sessions: Sequence[Sequence[Block]], reference_s: float) -> list[SessionValue]:
-    """The estimate of every session."""
+def session_values(sessions: Sequence[Sequence[Block]], reference_s: float) -> list[float]:
+    """The estimate of every session, in seconds."""
     return [session_value(blocks, reference_s) for blocks in sessions]
 
 
-def needs_session(values: Sequence[SessionValue], sessions: int, max_sessions: int, max_gap: float) -> bool:
-    """Whether a model has too few sessions; or none at full clock, or two best that disagree, below the upper bound.
-
-    The anchor's ratio corrects what scales with the clock. What waits for memory does not, and is made too fast by up to
-    the whole correction; so one session at full clock is worth several others.
-    """
+def needs_session(values: Sequence[float], sessions: int, max_sessions: int, max_gap: float) -> bool:
+    """Whether a model has too few sessions, or ones that disagree and are fewer than the upper bound."""
     if len(values) < sessions:
         return True
-    if len(values) >= max_sessions:
-        return False
-    return not any(value.full_clock for value in values) or (len(values) > 1 and relative_gap(values) > max_gap)
+    return len(values) < max_sessions and len(values) > 1 and relative_gap(values) > max_gap
 
 
 def summarise(
@@ -175,12 +168,12 @@ def summarise(
     warnings: tuple[str, ...] = (),
 ) -> Measurement:
     """The measurement that the blocks of all sessions make."""
-    best, gap = best_and_gap(session_values(sessions, reference_s))
+    center, gap = center_and_gap(session_values(sessions, reference_s))
     return Measurement(
         artifact=artifact,
-        seconds=best,
+        seconds=center,
         spread_s=gap,
-        interval=(best, best + gap),  # the floor is approached from above
+        interval=(center - gap, center + gap),
         blocks=tuple(sessions),
         anchor_s=reference_s,
         environment=environment,

@@ -15,7 +15,7 @@ from nasc.measurement import (
     MAX_GAP,
     Block,
     Stopwatch,
-    best_and_gap,
+    center_and_gap,
     fastest_anchor,
     needs_session,
     record_environment,
@@ -177,7 +177,7 @@ class Campaign:
         return Row(shape, seconds, gap, cold_s, len(taken), runs)
 
     def _estimate(self, taken: Sequence[tuple[Block, ...]]) -> tuple[float, float]:
-        return best_and_gap(session_values(taken, self._anchor_s))
+        return center_and_gap(session_values(taken, self._anchor_s))
 
     def _taken(self, shape: KernelShape, cold: bool = False) -> int:
         return len((self.journal.cold if cold else self.journal.sessions).get(shape, ()))

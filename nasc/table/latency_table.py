@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Union
 
 from nasc.devices import Origin
 from nasc.errors import OutsideTable
 from nasc.kernels import KINDS, KernelShape, Signature
-from nasc.table.provenance import Provenance, cold_share
+from nasc.table.provenance import RESIDENT, Provenance, cold_share
 from nasc.table.rows import Row
 from nasc.table.steps import Steps
 from nasc.table.surface import Form, Surface, build_surface
@@ -110,10 +111,15 @@ class LatencyTable:
         away every time, and every kernel takes longer than alone: a fifth longer for a MobileNet of 10 MB on a core with
         2 MB. Rows keep both times; how much of the difference a model pays was measured on whole models.
         """
-        cache = self.provenance.environment.facts.get("inner_cache_bytes")
-        if not isinstance(cache, int):
+        if weight_bytes <= self.resident_bytes:
             return self
-        return self.at_share(round(cold_share(self.provenance.residency, cache, weight_bytes), 2))
+        return self.at_share(round(cold_share(self.provenance.residency, self.resident_bytes, weight_bytes), 2))
+
+    @property
+    def resident_bytes(self) -> float:
+        """Up to so many bytes of weights stay in the inner cache from run to run; infinite where its size is unknown."""
+        cache = self.provenance.environment.facts.get("inner_cache_bytes")
+        return RESIDENT * cache if isinstance(cache, int) else inf
 
     def at_share(self, share: float) -> "LatencyTable":
         """The table between its rows' warm (0) and cold (1) times."""

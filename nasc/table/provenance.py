@@ -12,8 +12,12 @@ from nasc.kernels import Signature
 from nasc.measurement import Environment
 from nasc.table.steps import LINE, Steps
 
-SCHEMA = 3
+SCHEMA = 4
 """Number of the table schema; it grows when a key or column changes its meaning."""
+
+RESIDENT = 0.5
+"""Share of the inner cache that a model's weights may fill and still all be there at the next run (measured: models up to
+this size run as fast as the sum of their warm kernels)."""
 
 _EXTENTS = frozenset(
     ("height", "width", "pad_top", "pad_bottom", "pad_left", "pad_right", "positions", "from_positions", "vocabulary")
@@ -87,19 +91,21 @@ def is_current(text: str) -> bool:
     return isinstance(values, dict) and values.get("schema") == SCHEMA
 
 
-def cold_share(residency: Sequence[tuple[float, float]], cache_bytes: float, weight_bytes: float) -> float:
+def cold_share(residency: Sequence[tuple[float, float]], resident_bytes: float, weight_bytes: float) -> float:
     """Where between the warm and the cold times of its kernels a whole model runs.
 
-    Weights that were not used for a while have left the inner cache, the more of them the larger the model is. The share
-    lies on the line from nothing through the models it was calibrated on, and never falls.
+    Weights that were not used for a while have left the inner cache, the more of them the larger the model is. Up to
+    ``resident_bytes`` nothing leaves it; from there the share lies on the line through the models it was
+    calibrated on, and never falls.
 
     Args:
-        residency: Weight bytes and measured share of whole models; before there are any, a model of four times the cache
-            is taken to be all cold.
-        cache_bytes: Size of the inner cache.
+        residency: Weight bytes and measured share of whole models that do not fit; before there are any, a model of
+            eight times what fits is taken to be all cold.
+        resident_bytes: Weights that stay, in bytes.
         weight_bytes: Size of the model's weights.
     """
-    points = [(0.0, 0.0), *sorted(residency or [(4 * cache_bytes, 1.0)])]
+    larger = [point for point in sorted(residency) if point[0] > resident_bytes] or [(8 * resident_bytes, 1.0)]
+    points = [(resident_bytes, 0.0), *larger]
     sizes, shares = zip(*points, strict=True)
     return float(np.interp(weight_bytes, sizes, np.maximum.accumulate(shares)))
 

@@ -30,7 +30,7 @@ def measure_residency(
 
     Returns:
         The size of the file in bytes, and where between the sums of its kernels' warm and cold times the model lies;
-        None where the two hardly differ, a kernel has no row, or the model cannot be written.
+        None where its weights stay in the cache, the two hardly differ, a kernel has no row, or it cannot be written.
     """
     warm_s, cold_s = (sum_kernels(network, table, share) for share in (0.0, 1.0))
     if warm_s is None or cold_s is None or cold_s - warm_s < _TELLING * warm_s:
@@ -39,6 +39,8 @@ def measure_residency(
         try:
             artifact = export(network.model, network.example_inputs, Path(folder) / "model", device.format)
         except ExportError:
+            return None
+        if artifact.size_bytes <= table.resident_bytes:
             return None
         (measured,) = measure_anchored([artifact], device, anchor_reference_s=anchor_s)
         size = float(artifact.size_bytes)

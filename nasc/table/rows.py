@@ -17,8 +17,8 @@ class Row:
 
     Args:
         shape: The kernel.
-        seconds: The floor over fresh sessions, the cost of an empty call taken off.
-        gap_s: Distance to the next best session, the error bar.
+        seconds: The anchored median over fresh sessions, the cost of an empty call taken off.
+        gap_s: Distance to the next session, the error bar.
         cold_s: Its time when its weights have left the inner caches; as ``seconds`` where that was not measured.
         sessions: Fresh sessions it was measured in.
         runs: Timed runs in total.

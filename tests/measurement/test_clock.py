@@ -8,7 +8,6 @@ from nasc.devices import LocalCpu, SimulatedDevice
 from nasc.exporters.litert import write_kernel
 from nasc.kernels import signature
 from nasc.measurement import measure, measure_anchored, needs_session, write_anchor
-from nasc.measurement.statistics import SessionValue
 
 EXACT = SimulatedDevice()
 
@@ -63,19 +62,11 @@ def test_noise_lengthens_the_error_bar_and_asks_for_more_sessions(tmp_path: Path
 
 
 def test_sessions_are_repeated_only_where_the_best_two_disagree() -> None:
-    agreeing = [SessionValue(value, True) for value in (1.0, 1.01, 1.5)]
-    disagreeing = [SessionValue(value, True) for value in (1.0, 1.2, 1.5)]
+    agreeing, disagreeing = [1.0, 1.01, 1.5], [1.0, 1.2, 1.5]
     assert needs_session(agreeing[:2], 3, 6, 0.03)
     assert not needs_session(agreeing, 3, 6, 0.03)
     assert needs_session(disagreeing, 3, 6, 0.03)
     assert not needs_session(disagreeing * 2, 3, 6, 0.03)
-
-
-def test_sessions_go_on_until_one_ran_at_full_clock_or_the_bound_is_reached() -> None:
-    corrected = [SessionValue(1.0, full_clock=False)] * 3
-    assert needs_session(corrected, 3, 6, 0.03)
-    assert not needs_session([*corrected, SessionValue(1.0, full_clock=True)], 3, 6, 0.03)
-    assert not needs_session(corrected * 2, 3, 6, 0.03)
 
 
 def test_every_raw_sample_and_the_conditions_are_kept(tmp_path: Path) -> None:

@@ -4,54 +4,42 @@ import pytest
 
 from nasc.measurement.statistics import (
     Block,
-    SessionValue,
-    best_and_gap,
+    center_and_gap,
     median_interval,
     relative_gap,
     session_value,
 )
 
 
-def full(*seconds: float) -> list[SessionValue]:
-    return [SessionValue(value, full_clock=True) for value in seconds]
-
-
-def test_the_best_of_sessions_is_their_minimum_and_the_gap_leads_to_the_next() -> None:
-    best, gap = best_and_gap(full(1.3, 1.0, 1.02))
-    assert best == 1.0
+def test_the_center_of_sessions_is_their_median_and_the_gap_leads_to_the_next() -> None:
+    center, gap = center_and_gap([1.3, 1.0, 1.02])
+    assert center == 1.02
     assert gap == pytest.approx(0.02)
-    assert relative_gap(full(2.0, 2.5)) == pytest.approx(0.25)
+    assert relative_gap([2.0, 2.5]) == pytest.approx(0.5 / 2.25)
+    assert center_and_gap([1.0, 1.2, 1.3, 9.0]) == (pytest.approx(1.25), pytest.approx(0.1))
 
 
 def test_one_session_says_nothing_of_its_own_error() -> None:
-    assert best_and_gap(full(1.0)) == (1.0, math.inf)
+    assert center_and_gap([1.0]) == (1.0, math.inf)
 
 
-def test_sessions_at_full_clock_are_believed_before_corrected_ones() -> None:
-    corrected = SessionValue(0.9, full_clock=False)
-    assert best_and_gap([corrected, *full(1.0, 1.1)]) == (1.0, pytest.approx(0.1))
+def test_one_lucky_and_one_disturbed_session_decide_nothing() -> None:
+    assert center_and_gap([0.5, 1.0, 1.0, 1.0, 7.0]) == (1.0, 0.0)
 
 
-def test_a_single_session_at_full_clock_is_the_estimate_and_the_corrected_ones_tell_its_error() -> None:
-    corrected = [SessionValue(0.98, full_clock=False), SessionValue(1.3, full_clock=False)]
-    assert best_and_gap([*full(1.0), *corrected]) == (1.0, pytest.approx(0.02))
-
-
-def test_two_equal_sessions_have_no_gap() -> None:
-    assert best_and_gap(full(1.0, 1.0, 1.5)) == (1.0, 0.0)
-
-
-def test_blocks_at_full_clock_count_as_they_are() -> None:
-    blocks = [Block((5.0, 4.0), 1.0, 1.005), Block((3.0,), 1.0, 1.3)]  # the clock fell during the second
-    assert session_value(blocks, reference_s=1.0) == SessionValue(4.0, full_clock=True)
-
-
-def test_blocks_at_a_lower_clock_are_corrected_by_the_anchors_around_them() -> None:
-    blocks = [Block((5.5,), 1.1, 1.1), Block((6.0,), 1.2, 1.2), Block((4.0,), 1.3, 1.3)]
+def test_blocks_are_corrected_by_the_anchors_around_them() -> None:
+    blocks = [Block((5.5, 9.0), 1.1, 1.1), Block((6.0,), 1.2, 1.2), Block((4.0,), 1.3, 1.3)]
     # ratios 5, 5, 3.08: the median, so that one disturbed anchor decides nothing
-    value = session_value(blocks, reference_s=1.0)
-    assert value.seconds == pytest.approx(5.0)
-    assert not value.full_clock
+    assert session_value(blocks, reference_s=1.0) == pytest.approx(5.0)
+
+
+def test_a_sum_of_parts_is_estimated_as_its_parts_are_whatever_the_clock_did() -> None:
+    def session(clock: float) -> tuple[Block, Block, Block]:
+        return tuple(Block((clock * time,), clock, clock) for time in (3.0, 4.0, 7.0))  # type: ignore[return-value]
+
+    sessions = [session(clock) for clock in (1.0, 1.2, 1.1)]
+    one, two, both = (center_and_gap([session_value([s[i]], 1.0) for s in sessions])[0] for i in range(3))
+    assert one + two == pytest.approx(both)
 
 
 def test_the_median_interval_lies_around_the_median_and_narrows_with_agreement() -> None:

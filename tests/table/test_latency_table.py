@@ -173,8 +173,10 @@ def test_a_larger_model_pays_more_of_its_kernels_cold_times(provenance: Provenan
         residency=((4e6, 0.8), (2e6, 0.5), (6e6, 0.7)),
     )
     table, sizes = LatencyTable.from_rows(rows, known), {"c_in": 8, "c_out": 16}
-    seconds = [float(table.for_weights(megabytes * 1e6).seconds(LINEAR, sizes)) for megabytes in (0, 1, 2, 3, 4, 6, 9)]
-    assert seconds == pytest.approx([1e-5, 1.25e-5, 1.5e-5, 1.65e-5, 1.8e-5, 1.8e-5, 1.8e-5])
+    seconds = [
+        float(table.for_weights(megabytes * 1e6).seconds(LINEAR, sizes)) for megabytes in (0, 0.5, 1.25, 2, 3, 4, 6, 9)
+    ]
+    assert seconds == pytest.approx([1e-5, 1e-5, 1.25e-5, 1.5e-5, 1.65e-5, 1.8e-5, 1.8e-5, 1.8e-5])
     assert table.seconds(LINEAR, sizes) == 1e-5
     assert table.for_weights(4e6) is table.for_weights(4.001e6)  # views are made once
 
