@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nasc.graph.network import Network
 
 _TELLING = 0.05  # the cold times must add this much to the warm ones to tell anything
-_MOST = 1.5  # a share beyond this is something else than cold weights
+_MOST = 3.0  # weights from beyond the outer cache cost a multiple of cold ones; more than this is something else
 
 
 def measure_residency(
