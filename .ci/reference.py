@@ -32,6 +32,14 @@ def render() -> str:
         assert command is not None
         context = click.Context(command, info_name=verb, parent=parent, terminal_width=WIDTH)
         sections.append(_section(f"nasc {verb}", command, context))
+        for name, inner in sorted(getattr(command, "commands", {}).items()):
+            sections.append(
+                _section(
+                    f"nasc {verb} {name}",
+                    inner,
+                    click.Context(inner, info_name=name, parent=context, terminal_width=WIDTH),
+                )
+            )
     return HEAD + "".join(sections)
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "inspect": "Dims, kernels, what is tied, what is frozen and why.",
     "estimate": "Latency per kernel and in total, without training.",
     "compress": "Make a model smaller until it meets a latency target on a device.",
+    "compare": "Methods against each other, at equal budgets, on this machine or a cluster.",
     "export": "Write a finished model as LiteRT, ONNX or torch.",
     "measure": "Time a finished model on a device.",
     "dashboard": "Accuracy against latency of finished runs, as one page.",
@@ -31,7 +32,7 @@ VERBS = {
 }
 """Every verb with its one-line help; the module of the same name holds ``command``."""
 
-RESUMABLE = ("profile", "compress", "demo")
+RESUMABLE = ("profile", "compress", "compare", "demo")
 
 
 class Program(click.Group):

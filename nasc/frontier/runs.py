@@ -58,7 +58,7 @@ def build_frontiers(records: Sequence[Record]) -> tuple[Frontier, ...]:
     groups: dict[Conditions, list[int]] = {}
     for i, record in enumerate(records):
         if record.measured_s is not None:
-            groups.setdefault(_conditions(record), []).append(i)
+            groups.setdefault(conditions_of(record), []).append(i)
     return tuple(_build(conditions, records, groups[conditions]) for conditions in sorted(groups))
 
 
@@ -66,6 +66,11 @@ def run_point(record: Record) -> Point:
     """The finished model of a measured record."""
     assert record.measured_s is not None
     return Point(record.measured_s, record.accuracy, record.spread_s or 0.0, record.accuracy_stderr or 0.0)
+
+
+def conditions_of(record: Record) -> Conditions:
+    """What a record's times belong to."""
+    return Conditions(record.data, record.device, record.runtime, record.threads, record.dtype, record.origin)
 
 
 def _build(conditions: Conditions, records: Sequence[Record], members: Sequence[int]) -> Frontier:
@@ -96,7 +101,3 @@ def _dense_points(records: Sequence[Record]) -> dict[str, Point]:
         )
         for model, same in by_model.items()
     }
-
-
-def _conditions(record: Record) -> Conditions:
-    return Conditions(record.data, record.device, record.runtime, record.threads, record.dtype, record.origin)
