@@ -1,3 +1,4 @@
+import itertools
 import threading
 import time
 from pathlib import Path
@@ -58,7 +59,7 @@ def test_two_that_measure_come_one_after_the_other(tmp_path: Path) -> None:
         thread.join()
     spans.sort()
     assert len(spans) == 9
-    assert all(ended <= began for (_, ended), (began, _) in zip(spans, spans[1:], strict=False))
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans))
 
 
 def test_outside_of_a_trial_nothing_is_locked(nasc_home: Path) -> None:
