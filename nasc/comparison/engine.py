@@ -4,6 +4,7 @@ Ray's own state is scratch. What a comparison knows stands in its folder (see :m
 on after a kill is starting again with what is left.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -111,15 +112,15 @@ def _work(settings: dict[str, Any], comparison: CompareConfig) -> None:
 
 def _result(record: Record) -> dict[str, Any]:
     """What goes back to the driver; the numbers stand alone too, for trackers."""
-    import json
-
     numbers = {"accuracy": record.accuracy, "measured_s": record.measured_s, "predicted_s": record.predicted_s}
     known = {name: value for name, value in numbers.items() if value is not None}
     return {**known, "macs": record.macs, "params": record.params, "record": json.dumps(to_json(record))}
 
 
-def _failure(error: str, hint: str) -> dict[str, str]:
-    return {"error": error, "hint": hint, "traceback": traceback.format_exc()}
+def _failure(error: str, hint: str) -> str:
+    return json.dumps(
+        {"error": error, "hint": hint, "traceback": traceback.format_exc()}
+    )  # Ray flattens what is nested
 
 
 @contextmanager

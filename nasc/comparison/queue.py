@@ -1,5 +1,6 @@
 """Which trial comes next, and what becomes of those that end: the search algorithm that Ray Tune asks."""
 
+import json
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +58,7 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         if "record" in result:
             return decode_record(result["record"].encode(), trial.name)
         if "failure" in result:
-            return Failure(trial.name, "failed", **result["failure"])
+            return Failure(trial.name, "failed", **json.loads(result["failure"]))
         if error:
             sentence = f"the trial's process died {self.config.crashes + 1} times"
             hint = "look at the machine's memory and its system log, then run the same command with --retry-failed"

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -74,8 +74,17 @@ def test_killed_at_the_driver_and_at_a_worker_it_ends_with_every_record_once(tmp
         "--batch-size", "32", "--out", str(out), "--json",
     ]  # fmt: skip
     environment = {**os.environ, "NASC_HOME": str(nasc_home)}
-    log = (tmp_path / "log").open("w")
+    with (tmp_path / "log").open("w") as log:
+        stdout, status = kill_twice(command, environment, log, out)
+    assert status == 0, (tmp_path / "log").read_text()[-3000:]
+    assert json.loads(stdout)["records"] == 4
+    names = [record.run for record in collect_records([out]).records]
+    assert len(names) == len(set(names)) == 4
+    assert not Ledger(out).failures
 
+
+def kill_twice(command: list[str], environment: dict[str, str], log: IO[str], out: Path) -> tuple[str, int]:
+    """Run until the driver is killed while it trains, and again until a worker is; what the last driver said."""
     driver = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     wait_for(lambda: bool(list(out.glob("trials/*/search/checkpoint.safetensors"))), driver)
     family = psutil.Process(driver.pid).children(recursive=True)
@@ -87,12 +96,7 @@ def test_killed_at_the_driver_and_at_a_worker_it_ends_with_every_record_once(tmp
     worker = wait_for(lambda: working_process(driver.pid), driver)
     worker.kill()
     stdout, _ = driver.communicate(timeout=200)
-
-    assert driver.returncode == 0, (tmp_path / "log").read_text()[-3000:]
-    assert json.loads(stdout)["records"] == 4
-    names = [record.run for record in collect_records([out]).records]
-    assert len(names) == len(set(names)) == 4
-    assert not Ledger(out).failures
+    return stdout.decode(), driver.returncode
 
 
 def working_process(driver: int) -> psutil.Process | None:
