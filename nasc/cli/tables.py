@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nasc.cli._grid import draw_grid
-from nasc.cli._options import MODELS, SUFFIXES, device_options, shape_options
+from nasc.cli._options import MODELS, SUFFIXES, device_options, out_option, shape_options
 from nasc.cli._output import Reply, Verb
 from nasc.errors import TableError, UsageError
 from nasc.units import format_percent, format_seconds
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
     from nasc.cli._subjects import Subject
     from nasc.devices import Device
-    from nasc.table import TableFiles
+    from nasc.table import Drift, TableFiles
 
 
 @click.command("tables", cls=Verb)
-@click.argument("action", type=click.Choice(["show", "check"]), default="show")
+@click.argument("action", type=click.Choice(["show", "check", "compare", "merge"]), default="show")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @device_options
 @click.option(
     "--model",
@@ -33,25 +35,32 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help=f"For check: a model to predict and measure: {MODELS}.",
 )
+@out_option("For merge: the folder that gets the new table.")
 @shape_options
 def command(
     action: str,
+    files: tuple[Path, ...],
     device: str,
     runtime: str,
     threads: int,
     models: tuple[str, ...],
+    out: Path | None,
     input_shape: tuple[int, ...] | None,
     classes: int | None,
 ) -> Reply:
-    """Show the latency tables there are, or check one against whole models measured now.
+    """Show the latency tables there are, check one against whole models measured now, compare or merge two.
 
     \b
     Examples:
       nasc tables
       nasc tables check --device cpu --model resnet-tiny --model vgg-tiny
+      nasc tables compare monday.csv friday.csv
+      nasc tables merge mine.csv yours.csv --out both/
     """  # noqa: D301 - click reads the backspace
     if action == "show":
         return _show()
+    if action in ("compare", "merge"):
+        return _pair(action, files, out)
     if not models:
         raise UsageError(
             "expected at least one --model to predict and measure", hint="nasc tables check --model resnet-tiny"
@@ -145,6 +154,45 @@ def _check(device: "Device", subjects: Sequence["Subject"]) -> Reply:
         for subject, price, time in zip(subjects, predicted, measured, strict=True)
     ]
     return Reply({"checks": checks, "median_error": median(abs(check["error"]) for check in checks)}, _describe(checks))
+
+
+def _pair(action: str, files: Sequence[Path], out: Path | None) -> Reply:
+    """What is done with two tables, given by the paths of their rows."""
+    from nasc.table import TableFiles, compare_tables, merge_tables, read_table, write_table
+
+    if len(files) != 2:
+        raise UsageError(f"expected two tables (their .csv files); got {len(files)}", "nasc tables lists what there is")
+    first, second = (read_table(TableFiles(path.parent, path.stem)) for path in files)
+    if action == "compare":
+        drift = compare_tables(first, second)
+        return Reply(asdict(drift), _describe_drift(drift))
+    if out is None:
+        raise UsageError("expected --out: the folder that gets the merged table")
+    target = TableFiles(out, files[0].stem)
+    if target.exist:
+        raise UsageError(f"{target.rows} is there already", "give another --out")
+    merged = merge_tables(first, second)
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(target, list(merged.rows.values()), merged.provenance)
+    return Reply({"table": target.rows, "rows": len(merged.rows)}, f"{target.rows}: {len(merged.rows)} rows")
+
+
+def _describe_drift(drift: "Drift") -> "Table":
+    kinds = {**drift.kinds, "all": drift.total}
+    rows = [
+        (
+            kind,
+            str(change.rows),
+            f"{100 * change.median:+.1f} %",
+            format_percent(change.size),
+            format_percent(change.p90),
+            format_percent(change.worst),
+            format_percent(change.beyond_errors),
+        )
+        for kind, change in kinds.items()
+    ]
+    heads = ["kind", "rows>", "median change>", "median size>", "90 % within>", "largest>", "beyond error bars>"]
+    return draw_grid(heads, rows)
 
 
 def _describe(checks: Sequence[Mapping[str, Any]]) -> "Table":

@@ -75,6 +75,8 @@ def test_an_unknown_verb_lists_the_known_and_exits_with_2() -> None:
         (["dashboard", "nowhere"], 1, "nowhere does not exist"),
         (["estimate", "-m", "digits-cnn", "--device", "toaster"], 2, "known: cpu"),
         (["tables", "check"], 2, "--model"),
+        (["tables", "compare", "one.csv"], 2, "two tables"),
+        (["tables", "compare", "one.csv", "two.csv"], 1, "one.yaml"),
         (["devices", "--frobnicate"], 2, "--frobnicate"),
     ],
 )

@@ -58,6 +58,16 @@ def test_tables_show_what_profile_made_and_mark_it_as_simulated(ask: Any) -> Non
     assert table["rows"] > 0
 
 
+def test_two_tables_are_compared_and_merged(ask: Any, tmp_path: Path) -> None:
+    table = ask("profile", *SIMULATED, "-m", "digits-cnn")["table"]
+    drift = ask("tables", "compare", table, table)
+    assert drift["total"]["rows"] > 0
+    assert drift["total"]["worst"] == drift["anchor"] == 0
+    merged = ask("tables", "merge", table, table, "--out", str(tmp_path / "both"))
+    assert merged["rows"] == len(Path(table).read_text().splitlines()) - 1
+    assert ask("tables", "compare", table, merged["table"])["total"]["worst"] == 0
+
+
 def test_estimate_prices_every_kernel_and_says_what_no_row_covers(ask: Any) -> None:
     ask("profile", *SIMULATED, "-m", "digits-cnn")
     reply = ask("estimate", *SIMULATED, "-m", "digits-cnn")
