@@ -143,7 +143,7 @@ def _gathered_product(x: Tensor, blocks: Tensor, source: Tensor, targets: Tensor
         lines: Lines of the output; those not written are zero.
     """
     batch, b = x.shape[0], blocks.shape[1]
-    cut = x.reshape(batch, -1, b)
+    cut = x.reshape(batch, x.shape[1] // b, b)
     whole = len(targets) == lines
     out = x.new_empty(batch, lines, b) if whole else x.new_zeros(batch, lines, b)
     for start, stop in _chunks(batch, len(source) * b):
@@ -163,7 +163,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, blocks: Tensor, column: Tensor, ro
     batch, b = x.shape[0], blocks.shape[1]
     kept = torch.promote_types(blocks.dtype, torch.float32)
     total = torch.zeros(blocks.shape, dtype=kept, device=blocks.device)
-    inputs, gradients = x.reshape(batch, -1, b), grad.reshape(batch, -1, b)
+    inputs, gradients = (t.reshape(batch, t.shape[1] // b, b) for t in (x, grad))
     for start, stop in _chunks(batch, len(column) * b):
         line = 0
         for at, n, c in _offsets(groups):
@@ -180,7 +180,8 @@ def _weight_gradient(x: Tensor, grad: Tensor, blocks: Tensor, column: Tensor, ro
 
 def _gather(cut: Tensor, lines: Tensor, groups: int) -> Tensor:
     """Lines of a chunk, shape (batch, lines, b), as (groups, batch, lines of a group x b)."""
-    return cut.index_select(1, lines).view(cut.shape[0], groups, -1).transpose(0, 1)
+    entries = len(lines) // groups * cut.shape[2]
+    return cut.index_select(1, lines).view(cut.shape[0], groups, entries).transpose(0, 1)
 
 
 def _offsets(groups: Groups) -> list[tuple[int, int, int]]:

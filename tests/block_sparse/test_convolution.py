@@ -46,7 +46,7 @@ def test_every_tap_has_the_pattern_and_weights_are_counted_without_padding():
 def test_its_blocks_start_with_the_dense_convolutions_output_variance():
     torch.manual_seed(0)
     layer = PixelflyConv2d(flat_butterfly(64, 62, 8, 2), kernel_size=(3, 3), bias=False)
-    assert layer(torch.randn(8, 62, 16, 16)).var() == pytest.approx(1 / 3, rel=0.05)
+    assert layer(torch.randn(8, 62, 16, 16)).var().item() == pytest.approx(1 / 3, rel=0.05)
 
 
 def test_other_channels_are_refused():

@@ -141,7 +141,9 @@ def test_a_block_row_is_scaled_by_the_share_it_reads():
     torch.manual_seed(0)
     pattern = flat_butterfly(512, 512, 32, 4)  # 3 of 16 blocks a row
     weight = BlockSparse(pattern).dense()[pattern.elements()]
-    assert weight.abs().max() == pytest.approx(math.sqrt(16 / 3) / math.sqrt(512), rel=0.01)  # Kaiming bound 1/sqrt(d)
+    assert weight.abs().max().item() == pytest.approx(
+        math.sqrt(16 / 3) / math.sqrt(512), rel=0.01
+    )  # Kaiming bound 1/sqrt(d)
 
 
 def test_a_dense_weight_that_fits_the_form_is_found_again():

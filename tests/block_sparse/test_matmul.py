@@ -56,7 +56,8 @@ def test_gradients_pass_the_numerical_check():
 def test_the_batch_is_cut_into_chunks_without_a_difference(monkeypatch):
     pattern = PATTERNS["uneven rows"]
     plan = make_plan(pattern)
-    blocks, x = torch.randn(pattern.blocks, 4, 4).requires_grad_(), torch.randn(100, 20, requires_grad=True)
+    blocks = torch.randn(pattern.blocks, 4, 4, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(100, 20, dtype=torch.float64, requires_grad=True)
 
     def run():
         y = product(x, blocks, plan, pattern)

@@ -52,4 +52,4 @@ def test_gradients_equal_those_of_the_matrices():
 def test_it_starts_with_the_dense_layers_output_variance():
     torch.manual_seed(0)
     layer = BlockButterfly(512, 512, 32, bias=False)
-    assert layer(torch.randn(1024, 512)).var() == pytest.approx(1 / 3, rel=0.05)
+    assert layer(torch.randn(1024, 512)).var().item() == pytest.approx(1 / 3, rel=0.05)
