@@ -9,6 +9,7 @@ from nasc.block_sparse.butterfly import flat_butterfly, reference_pattern
 from nasc.block_sparse.convolution import PixelflyConv2d
 from nasc.block_sparse.layers import BlockSparse, PixelflyLinear
 from nasc.block_sparse.pattern import BlockPattern, cover_elements, dense_pattern
+from nasc.block_sparse.plain import PlainPixelfly, to_plain
 from nasc.block_sparse.product import BlockButterfly
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "BlockSparseAttention",
     "PixelflyConv2d",
     "PixelflyLinear",
+    "PlainPixelfly",
     "attention_pattern",
     "cover_elements",
     "dense_pattern",
     "flat_butterfly",
     "reference_pattern",
+    "to_plain",
 ]

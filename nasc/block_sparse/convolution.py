@@ -88,13 +88,17 @@ class PixelflyConv2d(nn.Module):
 
     def dense(self) -> Tensor:
         """The equal dense convolution's weight, shape (c_out, c_in, kernel_h, kernel_w)."""
-        out, channels = self.pattern.out_features, self._channels
-        taps = self.sparse.dense().view(out, *self.kernel_size, channels)[..., : self.pattern.in_features]
-        weight = taps.permute(0, 3, 1, 2)
+        weight = self.dense_blocks()
         if self.inner is None or self.outer is None or self.alpha is None:
             return weight
         low = torch.einsum("or,rihw->oihw", self.outer.weight[:, :, 0, 0], self.inner.weight)
         return self.alpha * weight + (1 - self.alpha) * low
+
+    def dense_blocks(self) -> Tensor:
+        """The blocks alone as a convolution's weight, shape (c_out, c_in, kernel_h, kernel_w)."""
+        out, channels = self.pattern.out_features, self._channels
+        taps = self.sparse.dense().view(out, *self.kernel_size, channels)[..., : self.pattern.in_features]
+        return taps.permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, c_in, height, width) to (batch, c_out, height', width')."""
