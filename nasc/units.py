@@ -11,14 +11,16 @@ from typing import Literal
 
 from nasc.errors import UsageError
 
-TargetKind = Literal["seconds", "relative", "macs", "params", "bytes"]
+TargetKind = Literal["seconds", "relative", "macs", "params", "bytes", "sparsity"]
 
-ACCEPTED = "8ms, 800us, 1.5s, -40% (of the dense model), 300MMAC, 2Mparam or 4MB"
+ACCEPTED = "8ms, 800us, 1.5s, -40% (of the dense model), 300MMAC, 2Mparam, 4MB or '90% sparse'"
 """The accepted forms of a target, for help texts and hints."""
 
 _TARGET = re.compile(
     r"(?P<sign>[-+]?)(?P<number>\d+(?:\.\d*)?|\.\d+)(?:e(?P<exponent>[-+]?\d+))?\s*(?P<unit>[^\W\d_]*|%)"
 )
+
+_SPARSE = "sparse"
 
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
@@ -43,8 +45,10 @@ class Target:
     """What a compressed model must not exceed.
 
     Args:
-        kind: ``"seconds"``, ``"macs"``, ``"params"``, ``"bytes"``, or ``"relative"`` (a change of the dense latency).
-        value: Seconds or a count; for ``"relative"`` the change as a fraction, e.g. -0.4 for 40 % less.
+        kind: ``"seconds"``, ``"macs"``, ``"params"``, ``"bytes"``, ``"relative"`` (a change of the dense latency), or
+            ``"sparsity"`` (a share of the prunable weights that is zero).
+        value: Seconds or a count; for ``"relative"`` the change as a fraction, e.g. -0.4 for 40 % less; for ``"sparsity"``
+            the share.
     """
 
     kind: TargetKind
@@ -52,8 +56,10 @@ class Target:
 
     @property
     def unit(self) -> Literal["seconds", "macs", "params", "bytes"]:
-        """The quantity that is limited; a relative target limits seconds."""
-        return "seconds" if self.kind == "relative" else self.kind
+        """The quantity that is limited; a relative target limits seconds, a sparsity parameters other than zero."""
+        if self.kind == "relative":
+            return "seconds"
+        return "params" if self.kind == "sparsity" else self.kind
 
     def limit(self, dense: float) -> float:
         """The limit as a number of :attr:`unit`.
@@ -62,8 +68,10 @@ class Target:
         0.006
 
         Args:
-            dense: The dense model's cost in the same unit; only a relative target looks at it.
+            dense: The dense model's cost in the same unit; only a relative target and a sparsity look at it.
         """
+        if self.kind == "sparsity":
+            return dense * (1 - self.value)
         return dense * (1 + self.value) if self.kind == "relative" else self.value
 
     def __str__(self) -> str:
@@ -72,6 +80,8 @@ class Target:
                 return format_seconds(self.value)
             case "relative":
                 return f"{100 * self.value:+g}%"
+            case "sparsity":
+                return f"{100 * self.value:g}% sparse"
             case "bytes":
                 return format_bytes(self.value)
             case "macs":
@@ -89,6 +99,8 @@ def parse_target(text: str) -> Target:
     Target(kind='relative', value=-0.4)
     >>> parse_target("300MMAC")
     Target(kind='macs', value=300000000.0)
+    >>> parse_target("90% sparse")
+    Target(kind='sparsity', value=0.9)
 
     Args:
         text: A number and a unit; upper and lower case are the same, a space between them is allowed.
@@ -96,6 +108,8 @@ def parse_target(text: str) -> Target:
     Raises:
         UsageError: The text is not a number with a known unit, or no model could have that cost.
     """
+    if text.strip().lower().endswith(_SPARSE):
+        return _sparsity(text)
     match = _TARGET.fullmatch(text.strip())
     if match is None:
         raise _unreadable(text, "expected a number and a unit")
@@ -205,6 +219,16 @@ def _relative(text: str, sign: str, percent: float) -> Target:
     if not 0 < percent < 100:
         raise _unreadable(text, "expected between -100% and 0%")
     return Target("relative", _clean(-percent / 100))
+
+
+def _sparsity(text: str) -> Target:
+    match = _TARGET.fullmatch(text.strip().lower().removesuffix(_SPARSE).strip())
+    if match is None or match["unit"] not in ("", "%"):
+        raise _unreadable(text, "expected a share of the weights before the word sparse")
+    value = _clean(_number(match) / (100 if match["unit"] else 1))
+    if match["sign"] or not 0 < value < 1:
+        raise _unreadable(text, "expected a sparsity between 0% and 100%")
+    return Target("sparsity", value)
 
 
 def _three_digits(number: float) -> str:

@@ -3,6 +3,7 @@
 from nasc.cost.expression import Table, Unit, cost, table_for
 from nasc.cost.latency import KernelPrice, LatencyPrice, price_latency
 from nasc.cost.slopes import price_and_slopes
+from nasc.cost.sparse import nonzero_macs, nonzero_params, nonzero_share
 
 __all__ = [
     "KernelPrice",
@@ -10,6 +11,9 @@ __all__ = [
     "Table",
     "Unit",
     "cost",
+    "nonzero_macs",
+    "nonzero_params",
+    "nonzero_share",
     "price_and_slopes",
     "price_latency",
     "table_for",

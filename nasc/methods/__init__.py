@@ -12,6 +12,7 @@ from nasc.methods._readjust import readjust, smallest_sizes
 from nasc.methods.halp import Halp
 from nasc.methods.l1 import PlainL1
 from nasc.methods.magnitude import Magnitude
+from nasc.methods.sparse_training import acdc, acdc_plus, gmp, one_shot, powerpropagation, rigl, set_, static
 from nasc.methods.surrogate import Surrogate, SurrogateConfig
 from nasc.methods.width_multiplier import WidthMultiplier
 
@@ -38,6 +39,14 @@ METHODS: Mapping[str, Builder] = MappingProxyType(
         "magnitude-global": _magnitude_global,
         "width-multiplier": WidthMultiplier,
         "halp": Halp,
+        "acdc": acdc,
+        "acdc++": acdc_plus,
+        "gmp": gmp,
+        "rigl": rigl,
+        "set": set_,
+        "static": static,
+        "one-shot": one_shot,
+        "powerpropagation": powerpropagation,
     }
 )
 """Builder by name: ``builder(network, price, limit, total_steps, **options)``."""

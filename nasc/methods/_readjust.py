@@ -37,15 +37,17 @@ def readjust(price: Price, selection: Selection, scores: Mapping[str, Tensor], l
     Args:
         price: What sizes cost.
         selection: From a frozen method.
-        scores: Importance of every entry by dim name, shape (dense size,), those of removed entries included.
+        scores: Importance of every entry by dim name, shape (dense size,), those of removed entries included; a removed
+            entry with the score zero has no weights left and never comes back.
         limit: In the price's unit.
 
     Raises:
         TargetError: No allowed model meets the limit.
     """
     require_reachable(price, smallest_sizes(price), limit)
-    positive = {name: vector.detach().float().cpu().clamp_min(1e-12) for name, vector in scores.items()}
-    alive = {name: _indicator(selection, name, vector) for name, vector in positive.items()}
+    given = {name: vector.detach().float().cpu() for name, vector in scores.items()}
+    alive = {name: _indicator(selection, name, vector) for name, vector in given.items()}
+    positive = {name: vector.clamp_min(1e-12) * ((vector > 0) | (alive[name] > 0)) for name, vector in given.items()}
     ranks = {name: vector + alive[name] * (vector.max() + 1) for name, vector in positive.items()}
     worth = {name: _worth(ranks[name], positive[name]) for name in ranks}
     survivors = {name: vector * alive[name] for name, vector in positive.items()}

@@ -58,7 +58,7 @@ def reader_energies(network: Network, alive: dict[str, Tensor]) -> dict[str, Ten
         weight = parameters[contraction.parameter].detach().float().cpu()
         along = weight.movedim(contraction.axis, 0).flatten(1).square().sum(1)
         for name in names:
-            energy = _sum_by_entry(along, axis, name, alive[name].numel())
+            energy = sum_by_entry(along, axis, name, alive[name].numel())
             living = (alive[name] > 0).to(energy)
             totals[name] += energy / ((energy * living).sum() / living.sum()).clamp_min(torch.finfo(energy.dtype).tiny)
             readers[name] += 1
@@ -70,7 +70,7 @@ def relative(scores: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: vector / vector.mean().clamp_min(1e-30) for name, vector in scores.items()}
 
 
-def _sum_by_entry(along: Tensor, axis: Axis, name: str, size: int) -> Tensor:
+def sum_by_entry(along: Tensor, axis: Axis, name: str, size: int) -> Tensor:
     """A vector over an axis, summed for every entry of one of its dims: the transpose of :meth:`Axis.expand`.
 
     An axis is a product of dims and concatenations, each linear in its mask, so the gradient of ``<along, expand(mask)>``

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nasc.artifact import Artifact
-from nasc.cost import cost
+from nasc.cost import cost, nonzero_macs, nonzero_params
 from nasc.graph import Network, Selection
 from nasc.measurement import Measurement
 from nasc.records import Record, Width, date_now, package_versions, source_commit
@@ -104,12 +104,26 @@ def make_record(
             "correction": goal.correction,
             "attempts": [asdict(attempt) for attempt in settled.attempts],
             "train_size": config.train_size,
+            **_weights_left(network, settled.selection),
         },
     )
 
 
 def _predict(network: Network, sizes: dict[str, int], table: LatencyTable) -> float:
     return float(cost(network, sizes, "seconds", table))
+
+
+def _weights_left(network: Network, selection: Selection) -> dict[str, float]:
+    """What a runtime that skips zeros would compute; nothing where no single weights are masked."""
+    if not selection.masks:
+        return {}
+    masked = sum(mask.numel() for mask in selection.masks.values())
+    left = sum(int(mask.sum()) for mask in selection.masks.values())
+    return {
+        "weight_sparsity": 1 - left / masked,
+        "nonzero_macs": nonzero_macs(network, selection),
+        "nonzero_params": nonzero_params(network, selection),
+    }
 
 
 def _widths(network: Network, selection: Selection) -> tuple[Width, ...]:

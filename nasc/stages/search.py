@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,10 +78,16 @@ def search(
         The method, frozen, and the epochs so far.
     """
     steps = config.recipe.steps_per_epoch(len(data.train_y)) * config.recipe.epochs
-    method = build(config.method, network, goal.price, goal.price_limit, steps, **config.options)
+    method = build(config.method, network, goal.price, goal.price_limit, steps, **method_options(config))
     _log.info("search: %s", config.method)
     history = train(method, data, config.recipe, folder=folder / "search", progress=config.progress, on_frozen=_stop)
     return method, history
+
+
+def method_options(config: CompressConfig) -> dict[str, Any]:
+    """The options of the method: what the user gave, and the sparsity where that is the target."""
+    implied = {"sparsity": config.target.value} if config.target.kind == "sparsity" else {}
+    return {**implied, **config.options}
 
 
 def fine_tune(
