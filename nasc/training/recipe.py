@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -59,6 +59,18 @@ class Recipe:
         _expect(self.decay in ("cosine", "linear"), "decay", "cosine or linear", self.decay)
         _expect(self.clip_norm >= 0, "clip_norm", "at least 0", self.clip_norm)
         _expect(self.precision in ("auto", "bf16", "fp32"), "precision", "auto, bf16 or fp32", self.precision)
+
+    def stretched(self, factor: float) -> "Recipe":
+        """The recipe of a run ``factor`` times as long; warm-up and decay keep their shares of it.
+
+        >>> Recipe(epochs=4).stretched(2.5).epochs
+        10
+
+        Args:
+            factor: Above zero; the number of epochs is rounded, to at least one.
+        """
+        _expect(factor > 0, "stretch", "above 0", factor)
+        return replace(self, epochs=max(1, round(self.epochs * factor)))
 
     def steps_per_epoch(self, pictures: int) -> int:
         """How many steps an epoch over ``pictures`` pictures takes; a set smaller than a batch is one batch."""

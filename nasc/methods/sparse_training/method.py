@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nasc.cost import nonzero_macs
 from nasc.errors import UsageError
 from nasc.graph.network import Network
 from nasc.graph.selection import Selection
@@ -73,6 +74,9 @@ class SparseTraining:
         aim = make_aim(rule, price, limit, sparsity, first_sparsity)
         self.masks = Sparsity(rule, self.weights, aim, total_steps, seed)
         self.step_count = 0
+        self._spent = 0.0
+        self._kept = self.masks.kept
+        self._share: float | None = None
         self._refuse_out_of_reach()
         schedule.begin(self.masks)
         self._prepare_next()
@@ -93,11 +97,25 @@ class SparseTraining:
     def step(self) -> None:
         """Hold masked weights at zero, and move masks where the schedule says so."""
         self.step_count += 1
+        self._spent += self.step_cost()
         self.weights.hold()
         self.schedule.act(self.masks, self.step_count)
         self._prepare_next()
 
+    def step_cost(self) -> float:
+        """Multiply-adds of a training step as a share of a dense one's, zeros skipped (arXiv 1911.11134, appendix H).
+
+        The backward pass takes twice the forward one: ``3 f_S`` of ``3 f_D``; where masks move, the gradient of all
+        weights is needed, which makes ``2 f_S + f_D``.
+        """
+        if self._share is None:
+            masked = Selection(masks=self.masks.rule.masks(self.masks.kept))
+            self._share = nonzero_macs(self.network, masked) / nonzero_macs(self.network, Selection())
+        return (2 * self._share + 1) / 3 if self.weights.dense_gradient else self._share
+
     def _prepare_next(self) -> None:
+        if self.masks.kept is not self._kept:
+            self._kept, self._share = self.masks.kept, None
         self.weights.dense_gradient = self.schedule.wants_dense_gradient(self.step_count)
         if self.frozen and isinstance(self.model, PowerModel) and self.model.exponent != 1:
             self.model.settle()
@@ -117,11 +135,15 @@ class SparseTraining:
         return writer_norms(self.network)
 
     def metrics(self) -> dict[str, float]:
-        """Density of the masks, share of weights that are exactly zero, whether this is a sparse phase, mask overlap."""
+        """Density of the masks, share of weights that are zero, whether the phase is sparse, cost of training, overlap.
+
+        ``training_cost`` is the mean multiply-adds of a step so far, as a share of a dense step's.
+        """
         return {
             "density": self.masks.density,
             "zeros": self.weights.zeros() / self.weights.count(),
             "sparse_phase": float(self.schedule.is_sparse(self.step_count)),
+            "training_cost": self._spent / max(self.step_count, 1),
             **self.schedule.metrics(),
         }
 
@@ -134,6 +156,7 @@ class SparseTraining:
         previous = self.masks.previous
         return {
             "step": self.step_count,
+            "spent": self._spent,
             "kept": pack(self.masks.kept),
             "previous": None if previous is None else pack(previous),
             "schedule": self.schedule.state_dict(),
@@ -142,12 +165,13 @@ class SparseTraining:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`; the weights come from the model's own state."""
-        self.step_count = int(state["step"])
+        self.step_count, self._spent = int(state["step"]), float(state["spent"])
         self.masks.previous = None if state["previous"] is None else unpack(state["previous"])
         self.schedule.load_state_dict(state["schedule"])
         if isinstance(self.model, PowerModel):
             self.model.exponent = float(state["power"])
         self.masks.assign(unpack(state["kept"]))
+        self._kept, self._share = self.masks.kept, None
         self.weights.dense_gradient = self.schedule.wants_dense_gradient(self.step_count)
 
 

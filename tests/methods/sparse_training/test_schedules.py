@@ -331,3 +331,25 @@ def test_options_that_contradict_are_refused(make: Maker) -> None:
         make("acdc", pattern="2:4", sparsity=0.9)
     with pytest.raises(UsageError, match="does not take the option"):
         make("acdc", colour="red")
+
+
+# -- the cost of training -------------------------------------------------------------------------------
+
+
+def test_a_run_of_acdc_at_the_preset_costs_half_a_dense_one_and_half_a_sparse_one(make: Maker, drive: Drive) -> None:
+    method = make("acdc", sparsity=0.9, steps=100)
+    shares: list[float] = []
+    drive(method, 100, watch=lambda step: shares.append(method.step_cost()))
+    sparse_shares = [share for share in shares if share < 1]
+    assert len(sparse_shares) == 51  # after step 10, 11, ..., the last one included
+    expected = 0.5 + 0.5 * sum(sparse_shares[:50]) / 50
+    assert method.metrics()["training_cost"] == pytest.approx(expected, abs=0.005)
+
+
+def test_the_step_in_which_rigl_moves_masks_computes_the_whole_gradient(make: Maker, drive: Drive) -> None:
+    method = make("rigl", sparsity=0.8, steps=60, interval=5)
+    drive(method, 4)
+    sparse = method.step_cost()
+    drive(method, 7)  # steps 1 to 11, of which 6 and 11 moved masks
+    update = (2 * sparse + 1) / 3
+    assert method.metrics()["training_cost"] == pytest.approx((9 * sparse + 2 * update) / 11)
