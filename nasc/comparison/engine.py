@@ -36,6 +36,9 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "0",
 }
+STARTS = 3
+"""Ray gives its own processes thirty seconds to come up; so often it may try."""
+
 OBJECT_STORE_BYTES = 128 * 2**20  # trials hand over records, which are small
 
 
@@ -130,20 +133,30 @@ def _ray(address: str | None) -> Iterator[None]:
         os.environ.setdefault(name, value)
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     started = not ray.is_initialized()
     if started:
-        local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
-        try:
-            ray.init(**(local if address is None else {"address": address}), **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"no Ray cluster answers at {address or 'this machine'}: {str(error).splitlines()[0]}",
-                "start one with: ray start --head, or leave --address away",
-            ) from error
+        _start(ray, address)
     try:
         yield
     finally:
         if started:
             ray.shutdown()
+
+
+def _start(ray: Any, address: str | None) -> None:
+    """Start Ray here, or join a cluster; a start that a busy machine made too slow is tried again."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    local = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(**(local if address is None else {"address": address}), **quiet)
+        except Exception as error:  # Ray raises plain ones
+            ray.shutdown()
+            if left and "timed out during startup" in str(error):
+                continue
+            raise UsageError(
+                f"no Ray cluster answers at {address or 'this machine'}: {str(error).splitlines()[0]}",
+                "start one with: ray start --head, or leave --address away",
+            ) from error
+        return

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,14 +27,6 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def workers_find_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-@pytest.fixture(autouse=True)
-def no_process_is_left_behind() -> Iterator[None]:
-    yield
-    for child in psutil.Process().children(recursive=True):
-        if "ray" in " ".join(child.cmdline()[:3]):
-            child.kill()
 
 
 def small(out: Path, **changes: Any) -> Any:
