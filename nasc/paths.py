@@ -30,3 +30,9 @@ def user_folder() -> Path:
 def user_tables() -> Path:
     """The folder of the latency tables measured by this user (``latency_tables/`` under :func:`user_folder`)."""
     return user_folder() / "latency_tables"
+
+
+def user_cache() -> Path:
+    """The folder for what can be made again, such as programs for phones: ``$NASC_CACHE``, or the platform's own."""
+    cache = os.environ.get("NASC_CACHE")
+    return Path(cache) if cache else Path(platformdirs.user_cache_dir("nasc", appauthor=False))

@@ -4,72 +4,59 @@ A device is named by its descriptor ``profilers/<name>/device.yaml``; the class 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from nasc.devices._base import Device, Facts, Origin, Session, Visit, VisitResult
+from nasc.devices.android import AndroidPhone
+from nasc.devices.descriptor import Descriptor
+from nasc.devices.descriptor import load_descriptors as _load_descriptors
 from nasc.devices.local import LocalCpu
 from nasc.devices.simulated import SimulatedDevice
-from nasc.errors import DeviceError, UsageError
-from nasc.paths import data_folder
+from nasc.devices.ssh_host import SshHost
+from nasc.errors import UsageError
 
 __all__ = [
+    "AndroidPhone",
     "Descriptor",
     "Device",
-    "DeviceStatus",
     "Facts",
     "LocalCpu",
     "Origin",
     "Session",
     "SimulatedDevice",
+    "SshHost",
     "Visit",
     "VisitResult",
     "get_device",
-    "list_devices",
     "load_descriptors",
 ]
 
-KINDS: Mapping[str, Callable[..., Device]] = MappingProxyType({"local": LocalCpu, "simulated": SimulatedDevice})
-"""The classes of devices by the ``kind`` of a descriptor."""
+Maker = Callable[..., Device]
 
 
-@dataclass(frozen=True)
-class Descriptor:
-    """What ``device.yaml`` says of a device; its keys are described in ``profilers/README.md``."""
+def _at_hand(kind: Maker) -> Maker:
+    """The maker of a device that is here: there is no address to give."""
 
-    name: str
-    title: str
-    kind: str
-    runtimes: tuple[str, ...]
-    threads: int
-    dtypes: tuple[str, ...]
+    def make(descriptor: Descriptor, address: str | None, **conditions: Any) -> Device:
+        if address is not None:
+            raise UsageError(
+                f"{descriptor.name} is not reached by an address; got {address!r}", f"--device {descriptor.name}"
+            )
+        return kind(**conditions)
+
+    return make
 
 
-@dataclass(frozen=True)
-class DeviceStatus:
-    """Whether a device can be profiled from here.
-
-    Args:
-        name: What is typed after ``--device``.
-        title: One line for people.
-        runtime: The default runtime.
-        ready: It can be profiled now.
-        missing: What stands in the way, or None.
-        fix: The command that removes it, or None.
-        facts: What is known of it when it is ready.
-    """
-
-    name: str
-    title: str
-    runtime: str
-    ready: bool
-    missing: str | None
-    fix: str | None
-    facts: Facts
+KINDS: Mapping[str, Maker] = MappingProxyType(
+    {
+        "local": _at_hand(LocalCpu),
+        "simulated": _at_hand(SimulatedDevice),
+        "android": AndroidPhone,
+        "ssh": SshHost,
+    }
+)
+"""What makes a device from its descriptor and address, by the ``kind`` of the descriptor."""
 
 
 def load_descriptors() -> dict[str, Descriptor]:
@@ -78,29 +65,17 @@ def load_descriptors() -> dict[str, Descriptor]:
     Raises:
         DeviceError: A descriptor is broken.
     """
-    paths = sorted(data_folder("profilers").glob("*/device.yaml"))
-    descriptors = [_read_descriptor(path.read_text(), str(path)) for path in paths]
-    return {descriptor.name: descriptor for descriptor in descriptors}
-
-
-def _read_descriptor(text: str, origin: str) -> Descriptor:
-    fields: Any = yaml.safe_load(text)
-    expected = set(Descriptor.__dataclass_fields__)
-    if not isinstance(fields, dict) or set(fields) != expected:
-        got = sorted(fields) if isinstance(fields, dict) else type(fields).__name__
-        raise DeviceError(f"{origin}: expected the keys {', '.join(sorted(expected))}; got {got}")
-    if fields["kind"] not in KINDS:
-        raise DeviceError(f"{origin}: expected a kind of {', '.join(KINDS)}; got {fields['kind']!r}")
-    return Descriptor(**{**fields, "runtimes": tuple(fields["runtimes"]), "dtypes": tuple(fields["dtypes"])})
+    return _load_descriptors(KINDS)
 
 
 def get_device(
     name: str, *, runtime: str | None = None, threads: int | None = None, dtype: str | None = None
 ) -> Device:
-    """The device of a name.
+    """The device of a name. It is reached when it is first asked for something.
 
     Args:
-        name: A name that :func:`list_devices` lists.
+        name: A name that ``nasc devices`` lists; for a phone or a remote machine also ``NAME@ADDRESS``, such as
+            ``pixel6@192.168.1.7:5555``, ``android@SERIAL`` or ``ssh@user@host``.
         runtime: One of its runtimes; the default first.
         threads: Threads of the runtime.
         dtype: One of its number formats; the default first.
@@ -112,6 +87,7 @@ def get_device(
     'litert'
     """
     descriptors = load_descriptors()
+    name, _, address = name.partition("@")
     if name not in descriptors:
         raise UsageError(f"unknown device {name!r}; known: {', '.join(descriptors)}", "nasc devices lists them")
     descriptor = descriptors[name]
@@ -124,22 +100,4 @@ def get_device(
         raise UsageError(f"{name} knows the number formats {', '.join(descriptor.dtypes)}; got {dtype!r}")
     if threads < 1:
         raise UsageError(f"threads must be 1 or more; got {threads}")
-    return KINDS[descriptor.kind](runtime=runtime, threads=threads, dtype=dtype)
-
-
-def list_devices() -> list[DeviceStatus]:
-    """Every known device: ready or not, what is missing, and the command that fixes it."""
-    return [_status(descriptor) for descriptor in load_descriptors().values()]
-
-
-def _status(descriptor: Descriptor) -> DeviceStatus:
-    missing = None if find_spec("ai_edge_litert") else "the LiteRT runtime (Python package ai-edge-litert)"
-    return DeviceStatus(
-        name=descriptor.name,
-        title=descriptor.title,
-        runtime=descriptor.runtimes[0],
-        ready=missing is None,
-        missing=missing,
-        fix="pip install ai-edge-litert" if missing else None,
-        facts={} if missing else get_device(descriptor.name).describe(),
-    )
+    return KINDS[descriptor.kind](descriptor, address or None, runtime=runtime, threads=threads, dtype=dtype)

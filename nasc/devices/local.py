@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nasc.artifact import Artifact
-from nasc.devices._base import Facts, Origin, Session, Visit, VisitResult
+from nasc.devices._base import Device, Facts, Origin, Session, Visit, VisitResult
 from nasc.errors import DeviceError, RunnerError
 from nasc.paths import data_folder
 
@@ -69,12 +69,7 @@ class LocalCpu:
         timeout_s: float | None = None,
     ) -> Session:
         """Time models in one fresh process; see :class:`nasc.devices._base.Device`."""
-        for artifact in artifacts:
-            if artifact.format != self.format:
-                raise DeviceError(
-                    f"{self.name} with {self.runtime} runs {self.format} files; got {artifact.path} ({artifact.format})",
-                    f"export it first: nasc export RUN --format {self.format}",
-                )
+        require_format(self, artifacts)
         plan = {
             "models": [str(artifact.path) for artifact in artifacts],
             "visits": [asdict(visit) for visit in visits],
@@ -83,6 +78,20 @@ class LocalCpu:
             "cold_bytes": _COLD_SWEEPS * inner_cache_bytes() if any(visit.cold for visit in visits) else 0,
         }
         return read_session(run_program(plan, timeout_s or time_bound(len(artifacts), visits)), artifacts, len(visits))
+
+
+def require_format(device: Device, artifacts: Sequence[Artifact]) -> None:
+    """Refuse artifacts of another format than the device's.
+
+    Raises:
+        DeviceError: Naming the file and both formats.
+    """
+    for artifact in artifacts:
+        if artifact.format != device.format:
+            raise DeviceError(
+                f"{device.name} with {device.runtime} runs {device.format} files; got {artifact.path} ({artifact.format})",
+                f"export it first: nasc export RUN --format {device.format}",
+            )
 
 
 def time_bound(models: int, visits: Sequence[Visit]) -> float:

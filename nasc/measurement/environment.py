@@ -57,16 +57,18 @@ class Environment:
 
 def record_environment(device: Device) -> Environment:
     """The conditions on a device now."""
+    facts = device.describe()
+    there = facts.get("runtime_version")  # a remote device's runtime is not this machine's
     return Environment(
         device=device.name,
         hardware=device.hardware,
         runtime=device.runtime,
-        runtime_version=_runtime_version(device.runtime),
+        runtime_version=_runtime_version(device.runtime) if there is None else str(there),
         threads=device.threads,
         dtype=device.dtype,
         origin=device.origin,
         date=now(),
-        facts=device.describe(),
+        facts=facts,
     )
 
 

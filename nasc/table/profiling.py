@@ -1,5 +1,6 @@
 """Profiling: build or extend the latency table of a device, for the networks that will be asked about."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from nasc.devices import Device, get_device
-from nasc.errors import ExportError
+from nasc.errors import ExportError, TableError
 from nasc.exporters.litert import write_kernel
 from nasc.kernels import KernelShape, Signature
 from nasc.measurement import ANCHOR_VERSION, RUNS, SESSIONS, find_warnings, now, record_environment
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.03
 """Relative error of a held-out kernel above which its grid gets another line."""
+
+EMULATED = "NASC_EMULATED"
+"""Environment variable: with the value ``allow`` an emulated device may have a table, which is marked."""
 
 _ROUNDS = 3
 _HELD_OUT = 4  # per signature and round
@@ -98,9 +102,11 @@ def profile(
 
     Raises:
         RunnerError: A kernel could not be run on the device.
-        TableError: The table is in use, was made under other conditions, or cannot be written.
+        TableError: The table is in use, was made under other conditions, or cannot be written; or the device's times are
+            emulated.
     """
     device = get_device(device) if isinstance(device, str) else device
+    refuse_emulated(device)
     files = table_files(device, folder)
     regions, skipped = writable(find_regions(networks))
     ready = _ready(device, regions, folder)
@@ -132,6 +138,19 @@ def profile(
         complete=complete,
         skipped=skipped,
     )
+
+
+def refuse_emulated(device: Device) -> None:
+    """Keep times that mean nothing out of tables, unless somebody who tries nasc out asks for it.
+
+    Raises:
+        TableError: The device is emulated.
+    """
+    if device.origin == "emulated" and os.environ.get(EMULATED) != "allow":
+        raise TableError(
+            f"expected a device whose times mean something; the processor of {device.name} is emulated",
+            f"use real hardware; or, to try nasc out, set {EMULATED}=allow: the table is then marked as emulated",
+        )
 
 
 def writable(regions: Sequence[Region]) -> tuple[list[Region], tuple[Signature, ...]]:

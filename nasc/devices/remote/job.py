@@ -1,0 +1,138 @@
+"""Long work on the device, detached from the link: a break loses nothing, and nothing is started twice."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from nasc.devices.remote.link import Link
+from nasc.devices.remote.store import Store
+from nasc.errors import RunnerError
+
+_FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 2.0
+_MISSES = 4  # polls in a row that find no process and no result: it may just be starting
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a finished job left: the exit status of its script, and the files it wrote by name."""
+
+    status: int
+    files: Mapping[str, bytes]
+
+
+class JobGone(RunnerError):  # noqa: N818 - reads as the condition it names
+    """A job ended without a result: the device restarted, or its process was killed."""
+
+
+def run_job(
+    store: Store, script: str, inputs: Mapping[str, str], outputs: tuple[str, ...], timeout_s: float
+) -> JobResult:
+    """Run a script on the device to its end.
+
+    Args:
+        store: Where on the device; the job has a folder of its own there while it lasts.
+        script: For ``sh``; it starts in the job's folder.
+        inputs: Text files that it finds there, by name.
+        outputs: Files to bring back; one that is missing counts as empty.
+        timeout_s: The job is stopped when it takes longer.
+
+    Raises:
+        JobGone: It ended without a result.
+        RunnerError: It did not end in time.
+        DeviceError: The device was lost for longer than the link's patience.
+    """
+    name = f"job-{secrets.token_hex(6)}"
+    folder = f"{store.folder}/jobs/{name}"
+    _send(store, name, {**inputs, "work.sh": script, "job.sh": _wrap(folder)})
+    # the folder `started` is made only once: asked again after a break, this line starts nothing
+    detached = f"nohup setsid sh {folder}/job.sh </dev/null >/dev/null 2>&1 &"
+    store.link.check(f"mkdir {folder}/started 2>/dev/null && {{ {detached} }}; true", "starting the runner")
+    try:
+        status = _wait(store.link, folder, timeout_s)
+        return JobResult(status, {output: _fetch(store.link, f"{folder}/{output}") for output in outputs})
+    finally:
+        _remove(store.link, folder)
+
+
+def stop_orphans(store: Store, cleanup: str = "true") -> None:
+    """End what a session that was killed on this side has left running on the device.
+
+    Args:
+        store: Where its jobs are.
+        cleanup: Shell command to run where one was found.
+    """
+    jobs = f"{store.folder}/jobs"
+    stop = _stop_command('"$job"')
+    store.link.run(
+        f'found=; for job in {jobs}/job-*; do [ -d "$job" ] || continue; found=1; {stop}; rm -rf "$job"; done; '
+        f'if [ -n "$found" ]; then {cleanup}; fi'
+    )
+
+
+def _wrap(folder: str) -> str:
+    """The job's outer script: it leaves its process id first and the exit status last."""
+    return "\n".join(
+        [
+            f"cd {folder} || exit 1",
+            "echo $$ > pid.part && mv pid.part pid",
+            "sh ./work.sh",
+            "echo $? > done.part && mv done.part done",
+        ]
+    )
+
+
+def _send(store: Store, name: str, files: Mapping[str, str]) -> None:
+    with TemporaryDirectory(prefix="nasc-job-") as folder:
+        for file, text in files.items():
+            (Path(folder) / file).write_text(text)
+        store.ensure({f"jobs/{name}/{file}": Path(folder) / file for file in files})
+
+
+def _wait(link: Link, folder: str, timeout_s: float) -> int:
+    end, wait_s, misses = time.monotonic() + timeout_s, _FIRST_POLL_S, 0
+    while True:
+        state = link.run(_state_command(folder)).output.split()
+        if state[:1] == ["done"]:
+            return int(state[1])
+        misses = misses + 1 if state != ["running"] else 0
+        if misses >= _MISSES:
+            raise JobGone(
+                f"{link.address}: the runner ended without a result; the device restarted or its process was killed",
+                "look at the device's memory and battery, then run the same command again",
+            )
+        if time.monotonic() > end:
+            raise RunnerError(
+                f"{link.address}: the runner was expected to end within {timeout_s:.0f} s and did not",
+                "look for other work on the device, then run the same command again",
+            )
+        time.sleep(wait_s)
+        wait_s = min(1.5 * wait_s, _LONGEST_POLL_S)
+
+
+def _state_command(folder: str) -> str:
+    """Asks for life before it asks for a result, so that what ends in between counts as done."""
+    alive = (
+        f"p=$(cat {folder}/pid 2>/dev/null) && grep -q {Path(folder).name} /proc/$p/cmdline 2>/dev/null && a=running"
+    )
+    return f'a=gone; {alive}; [ -e {folder}/done ] && a="done $(cat {folder}/done)"; echo $a'
+
+
+def _stop_command(folder: str) -> str:
+    """Ends a job and all its processes; a process id that now belongs to somebody else is left alone."""
+    return (
+        f"p=$(cat {folder}/pid 2>/dev/null) && "
+        f'grep -q "$(basename {folder})" /proc/$p/cmdline 2>/dev/null && kill -9 -- -$p'
+    )
+
+
+def _fetch(link: Link, path: str) -> bytes:
+    if link.run(f"[ -e {path} ]").status != 0:
+        return b""
+    return link.pull(path)
+
+
+def _remove(link: Link, folder: str) -> None:
+    link.run(f"{_stop_command(folder)}; rm -rf {folder}")
