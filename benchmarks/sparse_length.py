@@ -34,24 +34,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
     | {"stretches": (1, 2.5, 5, 10), "sparsities": (0.9, 0.95, 0.98), "methods": tuple(METHODS)},
 }
 CONTROLS = ("set", "static")
+Figures = dict[str, Any]
 
 
 def cells(size: str, seeds: int) -> list[Cell]:
-    """Seeds outermost; the controls only at one sparsity, after everything else."""
-    setting = SETTINGS[size]
-    dense = [("dense", 0.0)]
-    rivals = [(m, s) for s in setting["sparsities"] for m in setting["methods"] if m not in CONTROLS]
-    controls = [(m, setting["sparsities"][0]) for m in setting["methods"] if m in CONTROLS]
-    return [
-        {"method": method, "sparsity": sparsity, "stretch": stretch, "seed": seed, "size": size}
-        for group in ([*dense, *rivals], controls)
-        for seed in range(seeds)
-        for stretch in setting["stretches"]
-        for method, sparsity in group
-    ]
+    """A cell is everything at one sparsity with one seed (0: the dense network); seeds outermost."""
+    sparsities = (0.0, *SETTINGS[size]["sparsities"])
+    return [{"sparsity": sparsity, "seed": seed, "size": size} for seed in range(seeds) for sparsity in sparsities]
 
 
-def run_cell(cell: Cell) -> dict[str, Any]:
+def run_cell(cell: Cell) -> Figures:
+    """Every method at every length; the controls at the lowest sparsity only."""
+    setting = SETTINGS[cell["size"]]
+    methods = [m for m in setting["methods"] if m not in CONTROLS or cell["sparsity"] == setting["sparsities"][0]]
+    if cell["sparsity"] == 0:
+        methods = ["dense"]
+    lengths = [(method, stretch) for stretch in setting["stretches"] for method in methods]
+    return {"runs": [run(setting, cell, method, stretch) for method, stretch in lengths]}
+
+
+def run(setting: Figures, cell: Cell, method_name: str, stretch: float) -> Figures:
     """One training run and what its outputs say."""
     import torch
 
@@ -61,25 +63,28 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     from nasc.methods import Price, build
     from nasc.training import Recipe, evaluate, train
 
-    setting = SETTINGS[cell["size"]]
     data = load_dataset(data_spec(setting["data"]), train_size=setting["train_size"], seed=cell["seed"])
     torch.manual_seed(cell["seed"])
     model = make_model(setting["model"], data)
-    base = Recipe(
-        epochs=setting["epochs"], learning_rate=0.1, weight_decay=1e-4, label_smoothing=0.0, seed=cell["seed"]
-    )
-    augment = setting["data"] == "cifar10"
-    recipe = Recipe(**{**vars(base.stretched(cell["stretch"])), "augment": augment, "decay": "linear", "warmup": 0.1})
-    figures: dict[str, Any] = {}
-    if cell["method"] == "dense":
+    recipe = Recipe(
+        epochs=setting["epochs"],
+        learning_rate=0.1,
+        weight_decay=1e-4,
+        label_smoothing=0.0,  # entropies of smoothed and unsmoothed runs must not be mixed
+        augment=setting["data"] == "cifar10",
+        decay="linear",
+        warmup=0.1,
+        seed=cell["seed"],
+    ).stretched(stretch)
+    figures: Figures = {"method": method_name, "stretch": stretch, "training_cost": 1.0}
+    if method_name == "dense":
         history = train(model, data, recipe, progress=False)
-        figures["training_cost"] = 1.0
     else:
         network = trace(model, (data.train_x[:1],))
         steps = recipe.steps_per_epoch(len(data.train_y)) * recipe.epochs
-        options = METHODS[cell["method"]] | ({"stretch": cell["stretch"]} if cell["method"] == "acdc++" else {})
+        options = METHODS[method_name] | ({"stretch": stretch} if method_name == "acdc++" else {})
         price = Price(network)
-        method = build(cell["method"], network, price, 0.0, steps, sparsity=cell["sparsity"], **options)
+        method = build(method_name, network, price, 0.0, steps, sparsity=cell["sparsity"], **options)
         history = train(method, data, recipe, progress=False)
         metrics = method.metrics()
         figures |= {"training_cost": metrics["training_cost"], "iou": metrics.get("iou")}
@@ -148,36 +153,37 @@ def data_spec(name: str) -> str:
     return f"cifar10:{folder}"
 
 
+def all_runs(size: str) -> list[Figures]:
+    """Every run of the study with its sparsity and seed."""
+    rows = [row for row in load_rows(NAME, size) if "error" not in row]
+    return [
+        {**figures, "sparsity": row["cell"]["sparsity"], "seed": row["cell"]["seed"]}
+        for row in rows
+        for figures in row["runs"]
+    ]
+
+
 def report(size: str) -> None:
     """Accuracy and its difference to the dense network of the same length and seed; loss, entropy, cost of training."""
-    rows = [row for row in load_rows(NAME, size) if "error" not in row]
-    dense = {
-        (row["cell"]["stretch"], row["cell"]["seed"]): row["accuracy"]
-        for row in rows
-        if row["cell"]["method"] == "dense"
-    }
-    print(
-        f"{'sparsity':9} {'method':8} {'length':7} {'accuracy, %':20} {'to dense, points':20} {'train loss':20} "
-        f"{'entropy':20} {'training MACs':14}"
-    )
-    order = {name: place for place, name in enumerate(("dense", *METHODS))}
-    groups: dict[tuple[float, int, float], list[dict[str, Any]]] = {}
-    for row in rows:
-        cell = row["cell"]
-        groups.setdefault((cell["sparsity"], order[cell["method"]], cell["stretch"]), []).append(row)
+    runs = all_runs(size)
+    dense = {(run["stretch"], run["seed"]): run["accuracy"] for run in runs if run["method"] == "dense"}
+    heads = ("accuracy, %", "to dense, points", "train loss", "entropy", "training MACs")
+    print(f"{'sparsity':9} {'method':8} {'length':7} " + " ".join(f"{head:20}" for head in heads))
+    order = ("dense", *METHODS)
+    groups: dict[tuple[float, int, float], list[Figures]] = {}
+    for run in runs:
+        groups.setdefault((run["sparsity"], order.index(run["method"]), run["stretch"]), []).append(run)
     for (sparsity, place, stretch), group in sorted(groups.items()):
-        gaps = [
-            100 * (row["accuracy"] - dense[stretch, row["cell"]["seed"]])
-            for row in group
-            if (stretch, row["cell"]["seed"]) in dense
+        gaps = [100 * (r["accuracy"] - dense[stretch, r["seed"]]) for r in group if (stretch, r["seed"]) in dense]
+        columns = [
+            [100 * run["accuracy"] for run in group],
+            gaps,
+            [run["train_loss"] for run in group],
+            [run["entropy"] for run in group],
+            [stretch * run["training_cost"] for run in group],
         ]
-        print(
-            f"{sparsity:<9.0%} {list(order)[place]:8} {stretch:<7g} "
-            f"{mean_and_spread([100 * row['accuracy'] for row in group]):20} "
-            f"{mean_and_spread(gaps) if gaps else '-':20} {mean_and_spread([row['train_loss'] for row in group]):20} "
-            f"{mean_and_spread([row['entropy'] for row in group]):20} "
-            f"{mean_and_spread([stretch * row['training_cost'] for row in group]):14}"
-        )
+        shown = " ".join(f"{mean_and_spread(values) if values else '-':20}" for values in columns)
+        print(f"{sparsity:<9.0%} {order[place]:8} {stretch:<7g} {shown}")
 
 
 if __name__ == "__main__":

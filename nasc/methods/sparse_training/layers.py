@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+import torch
+from torch import fx
+
 from nasc.errors import TraceError
 from nasc.graph.network import Kernel, Network
 from nasc.graph.state import tied_names
 
 MATRIX_KINDS = ("conv", "grouped_conv", "conv_transpose", "linear")
 DEPTHWISE = "depthwise"
+_LOOK_UPS = (torch.ops.aten.embedding.default, torch.ops.aten.embedding_bag.default)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def prunable_layers(network: Network, *, depthwise: bool = False) -> tuple[Layer
     kinds = (*MATRIX_KINDS, DEPTHWISE) if depthwise else MATRIX_KINDS
     parameters = dict(network.model.named_parameters(remove_duplicate=False))
     tied = tied_names(network.model)
-    excluded = {alias for name in _weights_of(network, "embedding") for alias in tied[name]}
+    excluded = {alias for name in _looked_up(network) for alias in tied[name]}
     macs: dict[str, float] = {}
     for kernel in network.kernels:
         name = kernel.weights.weight
@@ -63,8 +67,10 @@ def prunable_layers(network: Network, *, depthwise: bool = False) -> tuple[Layer
     return tuple(Layer(name, tuple(parameters[name].shape), each) for name, each in macs.items())
 
 
-def _weights_of(network: Network, kind: str) -> set[str]:
-    return {kernel.weights.weight for kernel in network.kernels if kernel.kind == kind and kernel.weights.weight}
+def _looked_up(network: Network) -> set[str]:
+    """The tables of embeddings: parameters that the program looks rows up in."""
+    tables = (node.args[0] for node in network.program.graph.nodes if node.target in _LOOK_UPS)
+    return {network.names[table.name] for table in tables if isinstance(table, fx.Node) and table.name in network.names}
 
 
 def _macs(kernel: Kernel) -> float:

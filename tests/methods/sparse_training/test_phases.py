@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nasc.errors import UsageError
@@ -61,6 +61,7 @@ def test_the_cifar_preset_in_phases_of_twenty_epochs() -> None:
 def test_every_run_begins_dense_ends_sparse_and_leaves_no_step_out(
     steps: int, warmup: float, phase: float, last_dense: float, last_sparse: float
 ) -> None:
+    assume(warmup + phase + last_dense + last_sparse <= 1)
     phases = PhasePlan(warmup, phase, last_dense, last_sparse).phases(steps)
     assert phases[-1].sparse
     assert (phases[0].start, phases[-1].end) == (0, steps)
