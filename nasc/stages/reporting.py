@@ -105,6 +105,7 @@ def make_record(
             "attempts": [asdict(attempt) for attempt in settled.attempts],
             "train_size": config.train_size,
             **_weights_left(network, settled.selection),
+            **_forms(settled.selection),
         },
     )
 
@@ -132,3 +133,12 @@ def _widths(network: Network, selection: Selection) -> tuple[Width, ...]:
         for name, dim in network.dims.items()
         if dim.maskable
     )
+
+
+def _forms(selection: Selection) -> dict[str, dict[str, float]]:
+    """Bits and densities of the weight tensors whose form a method decided, by name."""
+    found: dict[str, dict[str, float]] = {
+        "bits": {name: float(bits) for name, bits in selection.bits.items()},
+        "density": {name: float(mask.float().mean()) for name, mask in selection.masks.items()},
+    }
+    return {name: values for name, values in found.items() if values}

@@ -11,6 +11,7 @@ from nasc.errors import RunError
 from nasc.records import write_atomic
 from nasc.stages.config import CompressConfig
 from nasc.training import lock_run
+from nasc.training.events import tensorboard_events
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ def open_run(config: CompressConfig) -> Iterator[Path]:
         else:
             _refuse_foreign(folder)
             write_atomic(file, json.dumps(wanted, indent=2).encode() + b"\n")
-        yield folder
+        with tensorboard_events(folder):
+            yield folder
 
 
 def _read(file: Path) -> dict[str, object]:

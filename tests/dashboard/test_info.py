@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from nasc.dashboard.info import Headline, PredictionInfo, build_info, meets_target, unique_labels
+from nasc.dashboard.details import build_details
+from nasc.dashboard.info import COLUMNS, ConditionsInfo, Headline, build_info, meets_target, unique_labels
 from nasc.records import Collection, Entry, Record, Width
 
 
@@ -72,41 +71,43 @@ def test_a_target_is_met_only_by_the_upper_end_of_the_interval() -> None:
     assert meets_target(make_record(target="2Mparam", target_s=None)) is None
 
 
-def test_every_run_and_the_dense_model_stand_in_the_frontier_and_in_the_predictions() -> None:
+def test_every_run_has_a_value_in_every_column_in_its_own_unit() -> None:
     info = info_of(make_record(), make_record(run="second", measured_s=0.004, interval=None, accuracy=0.82))
-    (frontier,) = info.frontiers
-    assert [(mark.label, mark.method, mark.on_front) for mark in frontier.marks] == [
-        ("first", "surrogate", True),
-        ("second", "surrogate", False),
-        ("net, dense", "dense", True),
+    assert info.count == 2
+    assert set(info.columns) == set(COLUMNS)
+    assert all(len(values) == 2 for values in info.columns.values())
+    assert info.columns["label"] == ("first", "second")
+    assert info.columns["measured_s"] == (0.00245, 0.004)
+    assert info.columns["low_s"] == (0.00242, None)
+    assert info.columns["met"] == (True, False)
+    assert info.columns["data"] == ("cifar10", "cifar10")
+
+
+def test_only_runs_under_the_same_conditions_share_a_frontier() -> None:
+    info = info_of(make_record(), make_record(origin="simulated"), make_record(device="phone"))
+    assert [(c.simulated, "phone" in c.title) for c in info.conditions] == [
+        (False, False),
+        (True, False),
+        (False, True),
     ]
-    assert frontier.front == ((0.00245, 0.83), (0.005, 0.84))
-    assert frontier.targets_s == (0.0025,)
-    assert not frontier.simulated
-    assert info.predictions[0] == PredictionInfo("first", 0.0024, 0.00245, 0.00004)
-    assert info.predictions[1] == PredictionInfo("net, dense", 0.0049, 0.005, 0.0)
-    assert info.predictions[0].error == pytest.approx(0.0024 / 0.00245 - 1)
+    assert info.columns["conditions"] == (0, 1, 2)
+    assert isinstance(info.conditions[0], ConditionsInfo)
 
 
 def test_runs_of_one_name_get_labels_of_their_own() -> None:
     assert unique_labels([make_record(), make_record(), make_record(run="other")]) == ("first", "first (2)", "other")
 
 
-def test_what_a_record_does_not_know_is_left_out_or_marked_as_absent() -> None:
+def test_what_a_record_does_not_know_is_left_out_or_absent() -> None:
     bare = make_record(
-        predicted_s=None,
-        measured_s=None,
-        interval=None,
-        dense_accuracy=None,
-        dense_measured_s=None,
-        dense_macs=None,
+        predicted_s=None, measured_s=None, interval=None, dense_accuracy=None, dense_measured_s=None, dense_macs=None,
         widths=(),
-    )
-    info = info_of(bare)
-    assert info.frontiers == ()
-    assert info.predictions == ()
-    assert info.runs[0].cells[4] == ("–", "")
-    assert all(text for _, text in info.runs[0].details)
+    )  # fmt: skip
+    assert info_of(bare).columns["measured_s"] == (None,)
+    details = build_details(Entry(bare, Path()))
+    assert all(text for _, text in details.lines)
+    assert details.widths == ()
+    assert details.curves is None
 
 
 def test_no_records_give_a_page_that_says_so() -> None:
@@ -114,7 +115,24 @@ def test_no_records_give_a_page_that_says_so() -> None:
 
 
 def test_a_missing_history_is_one_sentence_and_the_run_is_still_shown(tmp_path: Path) -> None:
-    info = info_of(make_record(history="history.jsonl"), folder=tmp_path)
-    assert info.runs[0].curves is None
-    assert len(info.problems) == 1
-    assert "history.jsonl" in info.problems[0]
+    details = build_details(Entry(make_record(history="history.jsonl"), tmp_path))
+    assert details.curves is None
+    assert len(details.problems) == 1
+    assert "history.jsonl" in details.problems[0]
+
+
+def test_bits_and_densities_of_weights_stand_beside_each_other() -> None:
+    record = make_record(extra={"bits": {"a.weight": 8, "b.weight": 4}, "density": {"b.weight": 0.25}})
+    forms = build_details(Entry(record, Path())).forms
+    assert [(form.name, form.bits, form.density) for form in forms] == [("a.weight", 8, None), ("b.weight", 4, 0.25)]
+
+
+def test_a_damaged_family_or_analysis_is_a_sentence_and_the_rest_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "good.json").write_text('{"title": "IoU", "figure": {"data": []}}')
+    (tmp_path / "analysis" / "torn.json").write_text('{"title": ')
+    (tmp_path / "family.json").write_text("[1, ")
+    details = build_details(Entry(make_record(), tmp_path))
+    assert [analysis.title for analysis in details.analyses] == ["IoU"]
+    assert details.family == ()
+    assert len(details.problems) == 2

@@ -1,122 +1,142 @@
 "use strict";
+// The page: filter and view are kept in the address, so that a link leads to what is seen.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const byId = (id) => document.getElementById(id);
-  const narrow = () => window.matchMedia("(max-width: 720px)").matches;
-  const config = {
-    displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: "",
-    modeBarButtonsToRemove: ["sendChartToCloud", "lasso2d", "select2d", "autoScale2d"],
-    toImageButtonOptions: { format: "svg" },
-  };
-  const drawn = new Map(); // element id -> figure, to be drawn again when the theme changes
+  const { byId, make } = nasc;
+  const EMPTY = { view: "frontier", q: "", model: "", device: "", target: "", off: [], run: null, with: null };
+  const view = nasc.view = { ...EMPTY, chosen: [], pick, compare };
 
-  // The figures leave colours of text, grid and hover boxes open; they come from the style sheet's variables.
-  function themed(layout) {
-    const style = getComputedStyle(document.documentElement);
-    const color = (name) => style.getPropertyValue(name).trim();
-    const result = structuredClone(layout);
-    result.font = { family: getComputedStyle(document.body).fontFamily, size: narrow() ? 11 : 12.5, color: color("--ink") };
-    result.hoverlabel = { ...result.hoverlabel, bgcolor: color("--card"), bordercolor: color("--line"), font: { color: color("--ink") } };
-    result.modebar = { color: color("--soft"), activecolor: color("--accent"), bgcolor: "rgba(0,0,0,0)" };
-    for (const [key, axis] of Object.entries(result)) {
-      if (!/^[xy]axis\d*$/.test(key)) continue;
-      Object.assign(axis, { gridcolor: color("--grid"), linecolor: color("--line"), zerolinecolor: color("--line"), tickcolor: color("--line") });
-    }
-    for (const note of result.annotations ?? []) note.font = { ...note.font, color: color("--soft"), size: 11 };
-    if (narrow()) {
-      result.margin = { ...result.margin, l: 46, r: 8 };
-      result.legend = { ...result.legend, entrywidth: 0.46, entrywidthmode: "fraction", font: { size: 10.5 } };
-    }
-    result.dragmode = window.matchMedia("(pointer: fine)").matches ? "zoom" : false; // touch scrolls the page
-    return result;
+  function pick(place, open) {
+    view.run = place;
+    if (open) view.view = "run";
+    show();
+    if (open) byId("tab-run").focus();
+  }
+  function compare(place) { view.with = place; show(); }
+
+  function toAddress() {
+    const parts = new URLSearchParams();
+    for (const name of ["view", "q", "model", "device", "target"]) if (view[name] !== EMPTY[name]) parts.set(name, view[name]);
+    if (view.off.length) parts.set("off", view.off.join(","));
+    for (const name of ["run", "with"]) if (view[name] !== null && view.touched) parts.set(name, nasc.columns.label[view[name]]);
+    if (document.documentElement.dataset.theme) parts.set("theme", document.documentElement.dataset.theme);
+    history.replaceState(null, "", `#${parts}`);
   }
 
-  function draw(id, figure) {
-    const element = byId(id);
-    if (!element || !figure) return;
-    drawn.set(id, figure);
-    element.style.height = `${figure.layout.height}px`;
-    return Plotly.react(element, figure.data, themed(figure.layout), { ...config, displayModeBar: narrow() ? false : "hover" });
+  function fromAddress() {
+    const parts = new URLSearchParams(location.hash.slice(1));
+    for (const name of ["view", "q", "model", "device", "target"]) view[name] = parts.get(name) ?? EMPTY[name];
+    if (!nasc.views.some(([name]) => name === view.view)) view.view = EMPTY.view;
+    view.off = (parts.get("off") ?? "").split(",").filter((name) => nasc.methods.includes(name));
+    const place = (name) => { const found = nasc.columns.label.indexOf(parts.get(name)); return found < 0 ? null : found; };
+    [view.run, view.with] = [place("run"), place("with")];
+    if (["light", "dark"].includes(parts.get("theme"))) document.documentElement.dataset.theme = parts.get("theme");
   }
 
-  function fillDetails(run) {
-    const list = byId("run-details");
-    list.replaceChildren(...run.details.flatMap(([label, text]) => {
-      const dt = document.createElement("dt"), dd = document.createElement("dd");
-      dt.textContent = label; dd.textContent = text;
-      return [dt, dd];
+  function fill() {
+    const { overview, columns } = nasc;
+    document.title = `${overview.title} · nasc`;
+    byId("title").textContent = overview.title;
+    byId("footer").textContent = `Made by nasc ${overview.version} on ${overview.date}. Times are of the exported files, measured on the device under the conditions named with them.`;
+    byId("problems").hidden = !overview.problems.length;
+    byId("problems").replaceChildren("Not everything could be read; the rest is shown.", make("ul", {}, ...overview.problems.slice(0, 50).map((words) => make("li", { textContent: words }))));
+    const mood = { true: " good", false: " bad" };
+    byId("headlines").replaceChildren(...overview.headlines.map((line) => make("div", {}, make("dt", { textContent: line.label }), make("dd", { className: `value${mood[line.good] ?? ""}`, textContent: line.value }), make("dd", { className: `note${mood[line.good] ?? ""}`, textContent: line.note }))));
+    for (const name of ["model", "device", "target"]) {
+      const values = [...new Set(columns[name])].sort();
+      byId(`f-${name}`).replaceChildren(make("option", { value: "", textContent: "all" }), ...values.map((value) => make("option", { value, textContent: value })));
+    }
+    byId("f-methods").replaceChildren(...nasc.methods.map((method) => {
+      const box = make("input", { type: "checkbox", value: method, name: "method" });
+      const label = make("label", {}, box, method);
+      label.style.setProperty("--chip", nasc.style(method).color);
+      return label;
     }));
-    const warnings = byId("run-warnings");
-    warnings.hidden = run.warnings.length === 0;
-    warnings.replaceChildren(...run.warnings.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+    byId("filters").hidden = nasc.count === 0;
   }
 
-  function show(id, emptyId, figure) {
-    byId(id).hidden = !figure;
-    byId(emptyId).hidden = Boolean(figure);
-    if (figure) return draw(id, figure);
-    drawn.delete(id);
+  function reflect() {
+    for (const name of ["q", "model", "device", "target"]) { const field = byId(name === "q" ? "q" : `f-${name}`); if (field.value !== view[name]) field.value = view[name]; }
+    for (const box of document.querySelectorAll("#f-methods input")) box.checked = !view.off.includes(box.value);
   }
 
-  function pick(key) {
-    const run = data.runs[key];
-    if (!run) return;
-    byId("pick").value = String(key);
-    byId("run-title").textContent = run.title;
-    show("widths", "no-widths", run.widths);
-    show("curves", "no-curves", run.curves);
-    fillDetails(run);
-    for (const row of document.querySelectorAll("tbody tr")) row.setAttribute("aria-selected", String(row.dataset.key === String(key)));
+  // Everything that depends on filter, view and run; only the view that is looked at is drawn.
+  function show() {
+    view.chosen = nasc.choose(view);
+    if (view.run === null || view.run >= nasc.count) view.run = view.chosen[0] ?? (nasc.count ? 0 : null);
+    reflect();
+    const all = nasc.count.toLocaleString("en");
+    const runs = view.chosen.length === nasc.count ? `${all} finished run${nasc.count === 1 ? "" : "s"}` : `${view.chosen.length.toLocaleString("en")} of ${all} finished runs`;
+    byId("subtitle").textContent = `${runs}, accuracy against measured latency`;
+    for (const [name, , drawView] of nasc.views) {
+      const active = name === view.view, tab = byId(`tab-${name}`), panel = byId(`view-${name}`);
+      tab.setAttribute("aria-selected", String(active));
+      tab.tabIndex = active ? 0 : -1;
+      panel.hidden = !active;
+      if (active) drawView(panel, view);
+    }
+    toAddress();
   }
 
-  function sortBy(header) {
-    const column = header.cellIndex;
-    const up = header.getAttribute("aria-sort") !== "ascending";
-    for (const other of header.parentElement.cells) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const value = (row) => row.cells[column].dataset.sort;
-    const body = document.querySelector("tbody");
-    const compare = (a, b) => {
-      const [x, y] = [value(a), value(b)];
-      if (x === "" || y === "") return (x === "") - (y === ""); // what is absent stays below
-      const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : Number(x) - Number(y);
-      return up ? order : -order;
+  function build() {
+    for (const [name, title] of nasc.views) {
+      byId("tabs").append(make("button", { type: "button", role: "tab", id: `tab-${name}`, textContent: title, "aria-controls": `view-${name}`, onclick: () => { view.view = name; show(); } }));
+      byId("views").append(make("div", { id: `view-${name}`, role: "tabpanel", "aria-labelledby": `tab-${name}`, tabIndex: -1, hidden: true }));
+    }
+    byId("tabs").addEventListener("keydown", (event) => {
+      const names = nasc.views.map(([name]) => name), step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const next = event.key === "Home" ? 0 : event.key === "End" ? names.length - 1 : step ? (names.indexOf(view.view) + step + names.length) % names.length : null;
+      if (next === null) return;
+      event.preventDefault();
+      view.view = names[next];
+      show();
+      byId(`tab-${names[next]}`).focus();
+    });
+    let waiting = 0;
+    byId("q").addEventListener("input", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { view.q = byId("q").value; show(); }); });
+    for (const name of ["model", "device", "target"]) byId(`f-${name}`).addEventListener("change", () => { view[name] = byId(`f-${name}`).value; show(); });
+    byId("f-methods").addEventListener("change", () => { view.off = [...document.querySelectorAll("#f-methods input:not(:checked)")].map((box) => box.value); show(); });
+    byId("filters").addEventListener("submit", (event) => event.preventDefault());
+    byId("reset").addEventListener("click", () => { Object.assign(view, { ...EMPTY, view: view.view, run: view.run, with: view.with }); show(); });
+    byId("csv").addEventListener("click", () => nasc.save(nasc.toCsv(view.chosen), "nasc-runs.csv", "text/csv"));
+    byId("copy-link").addEventListener("click", () => navigator.clipboard?.writeText(location.href).then(() => { byId("copy-link").textContent = "Copied"; setTimeout(() => { byId("copy-link").textContent = "Copy link"; }, 1500); }));
+    byId("theme").addEventListener("click", () => {
+      const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
+      root.dataset.theme = dark ? "light" : "dark";
+      toAddress();
+      nasc.redraw();
+    });
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", nasc.redraw);
+    window.addEventListener("hashchange", () => { fromAddress(); show(); });
+  }
+
+  // Runs that ended since: everything is read again, what is looked at stays.
+  function listen() {
+    const source = new EventSource("/events");
+    let known = null;
+    source.onmessage = async (event) => {
+      if (known !== null && event.data !== known) {
+        const label = view.run === null ? null : nasc.columns.label[view.run];
+        nasc.load(await (await fetch("/data.json")).json());
+        fill();
+        view.run = label === null ? null : nasc.columns.label.indexOf(label);
+        if (view.run < 0) view.run = null;
+        show();
+      }
+      known = event.data;
+      byId("subtitle").classList.add("live");
     };
-    body.append(...[...body.rows].sort(compare));
+    source.onerror = () => byId("subtitle").classList.remove("live");
   }
 
-  function filterRows(words) {
-    const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const row of document.querySelectorAll("tbody tr")) {
-      const text = row.textContent.toLowerCase();
-      row.hidden = !wanted.every((word) => text.includes(word));
-    }
-  }
-
-  function switchTheme() {
-    const root = document.documentElement;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-    redraw();
-  }
-
-  const redraw = () => drawn.forEach((figure, id) => draw(id, figure));
-
-  for (const [id, figure] of Object.entries(data.figures)) {
-    Promise.resolve(draw(id, figure)).then(() => byId(id).on("plotly_click", (event) => {
-      const key = event.points[0].customdata;
-      if (key !== null && key !== undefined) pick(key);
-    }));
-  }
-  byId("theme").addEventListener("click", switchTheme);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  if (data.runs.length) {
-    byId("pick").addEventListener("change", (event) => pick(Number(event.target.value)));
-    byId("filter").addEventListener("input", (event) => filterRows(event.target.value));
-    for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => sortBy(button.parentElement));
-    for (const button of document.querySelectorAll("td button")) {
-      button.addEventListener("click", () => { pick(Number(button.closest("tr").dataset.key)); byId("run").scrollIntoView({ behavior: "smooth" }); });
-    }
-    pick(0);
-  }
+  nasc.load(JSON.parse(byId("data").textContent));
+  build();
+  fill();
+  fromAddress();
+  const choose = pick;
+  view.pick = (place, open) => { view.touched = true; choose(place, open); };
+  view.compare = (place) => { view.touched = true; compare(place); };
+  if (view.run !== null) view.touched = true;
+  show();
+  nasc.shown = performance.now(); // how long until the first view was drawn, for whoever looks
+  if (nasc.live) listen();
 })();
