@@ -15,12 +15,14 @@ from nasc.errors import ModelError
 from nasc.exporters import export
 from nasc.graph import Network, trace
 from nasc.materialise import materialise, save_model, small_masks, verify, verify_trained
+from nasc.methods import rewritten
 from nasc.records import Record, save_record
 from nasc.stages.config import CompressConfig
+from nasc.stages.family import finish_member, keep_family
 from nasc.stages.goal import SUFFIX, measure_dense, set_goal
 from nasc.stages.reporting import make_record
 from nasc.stages.run_folder import open_run
-from nasc.stages.search import dense_accuracy, fine_tune, load_classifier, search
+from nasc.stages.search import dense_accuracy, fine_tune, load_classifier, make_teacher, search
 from nasc.stages.settling import measure_beside_dense, settle
 from nasc.table import LatencyTable, profile
 from nasc.training import evaluate
@@ -50,14 +52,18 @@ def compress(config: CompressConfig) -> Record:
     network = trace(model, example)
     device = get_device(config.device, runtime=config.runtime, threads=config.threads)
     with open_run(config) as folder:
-        table = cover(device, network, progress=config.progress)
+        forms = rewritten(config.method, network, **config.options)
+        table = cover(device, network, *forms, progress=config.progress)
         dense = measure_dense(network, device, table, folder)
         goal = set_goal(network, table, dense, config.target)
-        method, searched = search(config, network, goal, data, folder)
+        teacher = make_teacher(config, data)
+        method, searched = search(config, network, goal, data, folder, teacher)
         settled = settle(method, goal, dense, device, table, folder)
         small = materialise(method.network, settled.selection)
         masked_difference = verify(method.network, settled.selection, small)
-        history = fine_tune(small, small_masks(method.network, settled.selection), searched, config, data, folder)
+        masks, bits = small_masks(method.network, settled.selection), settled.selection.bits
+        history = fine_tune(small, masks, searched, config, data, folder, bits, teacher)
+        finish_member(method, small, data)
         trained_difference = verify_trained(method.network, settled.selection, small)
         save_model(small, folder / "model")
         artifact = export(small, example, folder / f"model{SUFFIX[device.format]}")
@@ -80,6 +86,7 @@ def compress(config: CompressConfig) -> Record:
             folder,
         )
         save_record(record, folder)
+        keep_family(method, config, data, folder)
         return record
 
 
@@ -98,6 +105,6 @@ def require_equal(*differences: float) -> float:
     return largest
 
 
-def cover(device: Device, network: Network, *, progress: bool = True) -> LatencyTable:
-    """The device's latency table, extended by whatever this network needs and no row covers."""
-    return profile(device, [network], progress=progress).table
+def cover(device: Device, *networks: Network, progress: bool = True) -> LatencyTable:
+    """The device's latency table, extended by whatever these networks need and no row covers."""
+    return profile(device, networks, progress=progress).table

@@ -67,7 +67,8 @@ class Surrogate:
 
     def materialise(self) -> nn.Module:
         """The small model: a plain module with the trained weights and nothing of nasc inside."""
-        return materialise(self.network, self.method.select())
+        selection = self.method.select()  # first: it may end with another network, of layers in other forms
+        return materialise(self.method.network, selection)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs beside model and optimiser."""

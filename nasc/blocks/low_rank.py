@@ -7,6 +7,7 @@ convolution to r channels and a 1 x 1 convolution from them: r (k^2 c_in + c_out
 
 import copy
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +128,7 @@ def _factors(module: nn.Linear | nn.Conv2d, rank: int) -> tuple[nn.Linear | nn.C
 
 def _empty_pair(module: nn.Linear | nn.Conv2d, rank: int) -> tuple[nn.Linear | nn.Conv2d, nn.Linear | nn.Conv2d]:
     """The two layers with weights that do not matter yet; no random number is drawn."""
-    like = {"device": module.weight.device, "dtype": module.weight.dtype}
+    like: dict[str, Any] = {"device": module.weight.device, "dtype": module.weight.dtype}
     biased = module.bias is not None
     with torch.random.fork_rng(devices=[]):
         if isinstance(module, nn.Linear):

@@ -22,7 +22,8 @@ COSTS = (2, 2, 4, 8)
 
 def grid_step(scale: Tensor, bits: int) -> Tensor:
     """The distance of two neighbours of the grid on [-scale, scale] with 2^bits points."""
-    return 2 * scale / (2**bits - 1)
+    step: Tensor = 2 * scale / (2**bits - 1)
+    return step
 
 
 def largest(weight: Tensor, *, per_channel: bool = False) -> Tensor:
@@ -39,6 +40,9 @@ def largest(weight: Tensor, *, per_channel: bool = False) -> Tensor:
 def quantise(weight: Tensor, bits: int, scale: Tensor | None = None) -> Tensor:
     """The nearest points of the grid; at most 2^bits different values, each within half a step inside the range.
 
+    Zero is on none of these grids (they are even in number and symmetric); use :func:`quantise_living` where zeros are
+    weights that have gone.
+
     Args:
         weight: Any shape.
         bits: Width of the grid.
@@ -47,6 +51,11 @@ def quantise(weight: Tensor, bits: int, scale: Tensor | None = None) -> Tensor:
     c = largest(weight) if scale is None else scale
     step = grid_step(c, bits)
     return torch.round((weight.clamp(-c, c) + c) / step) * step - c
+
+
+def quantise_living(weight: Tensor, bits: int) -> Tensor:
+    """The weight on its grid, exact zeros left at zero: they were pruned, and cost no code."""
+    return quantise(weight, bits) * (weight != 0).to(weight.dtype)
 
 
 def residuals(weight: Tensor, scale: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -71,7 +80,7 @@ class _StraightThrough(torch.autograd.Function):
 def straight_through(weight: Tensor, bits: int, scale: Tensor | None = None) -> Tensor:
     """The weight on its grid, with the gradient of the weight itself (straight-through estimator)."""
     result: Tensor = _StraightThrough.apply(  # type: ignore[no-untyped-call]
-        weight, quantise(weight.detach(), bits, scale)
+        weight, quantise_living(weight.detach(), bits) if scale is None else quantise(weight.detach(), bits, scale)
     )
     return result
 
@@ -97,7 +106,7 @@ def bits_of_gates(gates: Tensor) -> int:
     8
     """
     chain = torch.cumprod((gates > 0).long(), 0).tolist()
-    return COSTS[0] + sum(cost * open_ for cost, open_ in zip(COSTS[1:], chain, strict=True))
+    return COSTS[0] + sum(int(cost * open_) for cost, open_ in zip(COSTS[1:], chain, strict=True))
 
 
 def gates_of_bits(bits: int) -> Tensor:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.func import functional_call
 
-from nasc.blocks.quantisation import quantise, straight_through
+from nasc.blocks.quantisation import quantise_living, straight_through
 
 
 class GridModel(nn.Module):
@@ -16,19 +16,17 @@ class GridModel(nn.Module):
     Args:
         inner: The module; its parameters are the real-valued ones and keep their names under ``inner.``.
         bits: Width of the grid by parameter name of ``inner``.
-        masks: Which single weights may be other than zero, by parameter name: zero is on no grid of this family.
     """
 
-    def __init__(self, inner: nn.Module, bits: Mapping[str, int], masks: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(self, inner: nn.Module, bits: Mapping[str, int]) -> None:
         super().__init__()
         self.inner = inner
         self.bits = dict(bits)
-        self._masks = dict(masks or {})
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module returns with weights on their grids."""
         parameters = dict(self.inner.named_parameters())
-        state = {name: self._masked(name, straight_through(parameters[name], bits)) for name, bits in self.bits.items()}
+        state = {name: straight_through(parameters[name], bits) for name, bits in self.bits.items()}
         return functional_call(self.inner, state, args, kwargs)
 
     @torch.no_grad()
@@ -36,8 +34,5 @@ class GridModel(nn.Module):
         """Round the weights themselves for good, and give the inner module back."""
         parameters = dict(self.inner.named_parameters())
         for name, bits in self.bits.items():
-            parameters[name].copy_(self._masked(name, quantise(parameters[name], bits)))
+            parameters[name].copy_(quantise_living(parameters[name], bits))
         return self.inner
-
-    def _masked(self, name: str, weight: Tensor) -> Tensor:
-        return weight * self._masks[name].to(weight) if name in self._masks else weight

@@ -48,6 +48,17 @@ KEYS = (
     "--weights", type=click.Path(path_type=Path), metavar="FILE", help="Start from these weights (.safetensors or .pt)."
 )
 @click.option(
+    "--blocks", metavar="FORMS", help="Forms a layer may take, joined by commas: prune, lowrank, sparse, quant."
+)
+@click.option(
+    "--distill",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the loss that comes from the dense model's scores.",
+)
+@click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="A further setting of the method. Repeatable."
 )
 @click.option(
@@ -69,6 +80,8 @@ def command(
     seed: int,
     train_size: int | None,
     weights: Path | None,
+    blocks: str | None,
+    distill: float,
     options: tuple[str, ...],
     dense: bool,
     resume: bool,
@@ -81,6 +94,7 @@ def command(
     \b
     Examples:
       nasc compress --model digits-cnn --data digits --target-latency -40%
+      nasc compress --model digits-cnn --data digits --target-latency -40% --blocks prune,lowrank
       nasc compress -m net.py:build -d cifar10:data/ --device cpu --target-latency 800us --out runs/first
     """  # noqa: D301 - click reads the backspace
     from nasc.methods import METHODS
@@ -103,7 +117,8 @@ def command(
         train_size=train_size,
         weights=weights,
         dense_baseline=dense,
-        options=dict(map(read_option, options)),
+        distill=distill,
+        options={**dict(map(read_option, options)), **({"blocks": blocks} if blocks else {})},
         resume=resume,
     )
     return reply(compress(config), config.folder)

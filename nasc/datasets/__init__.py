@@ -8,18 +8,24 @@ from nasc.datasets.augmentation import Augmentation
 from nasc.datasets.cifar10 import load_cifar10
 from nasc.datasets.digits import load_digits
 from nasc.datasets.fashion_mnist import load_fashion_mnist
+from nasc.datasets.glue import TASKS
+from nasc.datasets.glue import loader as glue_loader
 from nasc.datasets.image_folder import load_image_folder
+from nasc.datasets.text import TextData
 from nasc.datasets.user_file import load_user_data
+from nasc.datasets.wikitext2 import load_wikitext2
 from nasc.errors import UsageError, unknown_name
 from nasc.user_file import names_user_file
 
-__all__ = ["Augmentation", "ImageData", "list_datasets", "load_dataset"]
+__all__ = ["Augmentation", "ImageData", "TextData", "list_datasets", "load_dataset"]
 
 _EMBEDDED: dict[str, Callable[..., ImageData]] = {"digits": load_digits}
 _IN_A_FOLDER: dict[str, Callable[..., ImageData]] = {
     "cifar10": load_cifar10,
     "fashion-mnist": load_fashion_mnist,
     "imagefolder": load_image_folder,
+    **{f"glue/{task}": glue_loader(task) for task in TASKS},
+    "wikitext2": load_wikitext2,
 }
 
 
@@ -37,7 +43,8 @@ def load_dataset(spec: str, *, train_size: int | None = None, seed: int = 0) -> 
 
     Args:
         spec: ``digits``, ``fashion-mnist:DIR``, ``cifar10:DIR``, ``imagefolder:DIR`` (or ``DIR@SIZE``: pictures
-            of that many pixels a side) or ``path/to/file.py:function``.
+            of that many pixels a side), ``glue/sst2:DIR`` (``cola``, ``rte``), ``wikitext2:DIR`` or
+            ``path/to/file.py:function``.
         train_size: How many training pictures to keep, class-balanced; all when not given. Validation and test
             pictures do not depend on the seed.
         seed: Which training pictures are kept.

@@ -29,8 +29,8 @@ class ImageData:
     test_x: Tensor = field(repr=False)
     test_y: Tensor = field(repr=False)
     num_classes: int
-    input_shape: tuple[int, int, int]
-    """(channels, height, width)."""
+    input_shape: tuple[int, ...]
+    """(channels, height, width); (length,) of rows of tokens."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     sha256: str

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.utils import _pytree
 
+from nasc.blocks import quantise_living
 from nasc.graph.masking import masked_state, sparse_state
 from nasc.graph.network import Network
 from nasc.graph.selection import Selection
@@ -40,10 +41,14 @@ def materialise(network: Network, selection: Selection) -> nn.Module:
 
 
 def small_state(network: Network, selection: Selection) -> dict[str, Tensor]:
-    """Parameters and buffers of the small model by original name: ``W[:, alive] * a[alive]``, dropped weights zero."""
+    """Parameters and buffers of the small model by original name: ``W[:, alive] * a[alive]``.
+
+    Dropped weights are zero, the others on their grid where they have one.
+    """
     with torch.no_grad():
         folded = masked_state(network, selection.gains) if selection.gains else {}
-        return slice_state(network, selection.kept, {**folded, **sparse_state(network, selection.masks, folded)})
+        small = slice_state(network, selection.kept, {**folded, **sparse_state(network, selection.masks, folded)})
+        return small | {name: quantise_living(small[name], bits) for name, bits in selection.bits.items()}
 
 
 def small_masks(network: Network, selection: Selection) -> dict[str, Tensor]:

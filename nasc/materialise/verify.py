@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from nasc.blocks import quantise_living
 from nasc.errors import ModelError
-from nasc.graph.masking import masked_state, sparse_state
+from nasc.graph.masking import masked_call, masked_state, sparse_state
 from nasc.graph.network import Network
 from nasc.graph.program import evaluating
 from nasc.graph.selection import Selection
 from nasc.graph.slicing import scatter_state
+from nasc.graph.state import full_state
 
 
 def verify(network: Network, selection: Selection, small: nn.Module, inputs: tuple[Any, ...] | None = None) -> float:
@@ -30,13 +32,15 @@ def verify(network: Network, selection: Selection, small: nn.Module, inputs: tup
         inputs: What to run both on; the example inputs of the trace where not given.
 
     Raises:
-        ModelError: The selection removes entries that no mask on weights can remove (a norm or softmax runs over them).
+        ModelError: The selection removes entries that no mask can remove (something runs over them that is not known).
     """
     _require_maskable(network, selection)
     with torch.no_grad():
         state = masked_state(network, masks(network, selection))
         state |= sparse_state(network, selection.masks, state)
-        return _difference(network.model, state, small, inputs or network.example_inputs)
+        whole = {**full_state(network.model), **state}
+        state |= {name: quantise_living(whole[name], bits) for name, bits in selection.bits.items()}
+        return _difference(network, selection, state, small, inputs or network.example_inputs)
 
 
 def verify_trained(
@@ -52,7 +56,10 @@ def verify_trained(
         held = {**dict(small.named_parameters()), **dict(small.named_buffers())}
         tensors = {name: tensor for name, tensor in held.items() if name in network.parameters}
         state = scatter_state(network, selection.kept, tensors)
-        return _difference(network.model, state, small, inputs or network.example_inputs)
+        gates = {name: vector for name, vector in masks(network, selection).items() if name in network.branches}
+        removed = {name: vector * 0 for name, vector in gates.items() if not vector.any()}
+        state |= {name: tensor for name, tensor in masked_state(network, removed).items() if name not in state}
+        return _difference(network, selection, state, small, inputs or network.example_inputs)
 
 
 def masks(network: Network, selection: Selection) -> dict[str, Tensor]:
@@ -70,7 +77,7 @@ def masks(network: Network, selection: Selection) -> dict[str, Tensor]:
 def _require_maskable(network: Network, selection: Selection) -> None:
     for name, kept in selection.kept.items():
         dim = network.dims[name]
-        if kept.numel() < dim.size and not dim.maskable:
+        if kept.numel() < dim.size and name not in network.maskable:
             raise ModelError(
                 f"expected only dims that a zero mask removes exactly; {name} "
                 f"({kept.numel()} of {dim.size} kept) is not one: {dim.reduced or dim.frozen}",
@@ -78,9 +85,11 @@ def _require_maskable(network: Network, selection: Selection) -> None:
             )
 
 
-def _difference(model: nn.Module, state: Mapping[str, Tensor], small: nn.Module, inputs: tuple[Any, ...]) -> float:
-    with evaluating(model), evaluating(small):
-        expected = torch.func.functional_call(model, dict(state), inputs)
+def _difference(
+    network: Network, selection: Selection, state: Mapping[str, Tensor], small: nn.Module, inputs: tuple[Any, ...]
+) -> float:
+    with evaluating(network.model), evaluating(small):
+        expected = masked_call(network, masks(network, selection), inputs, state=state)
         got = small(*_tensors(inputs))
     pairs = zip(_tensors(expected), _tensors(got), strict=True)
     return max((_largest(a.double() - b.double()) for a, b in pairs if a.numel()), default=0.0)

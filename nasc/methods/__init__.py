@@ -9,12 +9,19 @@ from nasc.graph.network import Network
 from nasc.methods._base import Method
 from nasc.methods._price import Price, price_for_target
 from nasc.methods._readjust import readjust, smallest_sizes
+from nasc.methods.gamma_penalty import GammaPenalty
 from nasc.methods.halp import Halp
+from nasc.methods.hard_concrete import HardConcrete
 from nasc.methods.l1 import PlainL1
 from nasc.methods.magnitude import Magnitude
+from nasc.methods.pixelfly import Pixelfly, pixelfly_networks
+from nasc.methods.sorted_networks import SortedNetwork
 from nasc.methods.sparse_training import acdc, acdc_plus, gmp, one_shot, powerpropagation, rigl, set_, static
-from nasc.methods.surrogate import Surrogate, SurrogateConfig
+from nasc.methods.surrogate import Surrogate, SurrogateConfig, surrogate_networks
+from nasc.methods.taylor import Taylor
+from nasc.methods.weight_sharing import WeightSharing
 from nasc.methods.width_multiplier import WidthMultiplier
+from nasc.methods.ziplm import ZipLM
 
 Builder = Callable[..., Method]
 
@@ -31,6 +38,22 @@ def _magnitude_global(network: Network, price: Price, limit: float, total_steps:
     return Magnitude(network, price, limit, total_steps, allocation="global", **options)
 
 
+def _slimming(network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    return GammaPenalty(network, price, limit, total_steps, weighting="uniform", **options)
+
+
+def _nas_random(network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    return WeightSharing(network, price, limit, total_steps, search="random", **options)
+
+
+def _nas_evolution(network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    return WeightSharing(network, price, limit, total_steps, search="evolution", **options)
+
+
+def _nas_policy(network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
+    return WeightSharing(network, price, limit, total_steps, search="policy", **options)
+
+
 METHODS: Mapping[str, Builder] = MappingProxyType(
     {
         "surrogate": _surrogate,
@@ -39,6 +62,14 @@ METHODS: Mapping[str, Builder] = MappingProxyType(
         "magnitude-global": _magnitude_global,
         "width-multiplier": WidthMultiplier,
         "halp": Halp,
+        "taylor": Taylor,
+        "morphnet": GammaPenalty,
+        "slimming": _slimming,
+        "hard-concrete": HardConcrete,
+        "nas-random": _nas_random,
+        "nas-evolution": _nas_evolution,
+        "nas-policy": _nas_policy,
+        "ziplm": ZipLM,
         "acdc": acdc,
         "acdc++": acdc_plus,
         "gmp": gmp,
@@ -47,9 +78,30 @@ METHODS: Mapping[str, Builder] = MappingProxyType(
         "static": static,
         "one-shot": one_shot,
         "powerpropagation": powerpropagation,
+        "sorted": SortedNetwork,
+        "pixelfly": Pixelfly,
     }
 )
 """Builder by name: ``builder(network, price, limit, total_steps, **options)``."""
+
+REWRITES: Mapping[str, Callable[..., tuple[Network, ...]]] = MappingProxyType(
+    {"surrogate": surrogate_networks, "pixelfly": pixelfly_networks}
+)
+"""By method name, the networks with kernels the user's has not: two factors in the place of one matrix."""
+
+
+def rewritten(name: str, network: Network, **options: Any) -> tuple[Network, ...]:
+    """The networks a method turns this one into, whose kernels its price will ask the table for.
+
+    Args:
+        name: One of :data:`METHODS`.
+        network: From :func:`nasc.graph.trace`.
+        **options: The method's own.
+
+    Returns:
+        None for a method that only removes.
+    """
+    return REWRITES[name](network, **options) if name in REWRITES else ()
 
 
 def build(name: str, network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> Method:
@@ -79,16 +131,22 @@ def build(name: str, network: Network, price: Price, limit: float, total_steps: 
 
 __all__ = [
     "METHODS",
+    "GammaPenalty",
     "Halp",
+    "HardConcrete",
     "Magnitude",
     "Method",
     "PlainL1",
     "Price",
     "Surrogate",
     "SurrogateConfig",
+    "Taylor",
+    "WeightSharing",
     "WidthMultiplier",
+    "ZipLM",
     "build",
     "price_for_target",
     "readjust",
+    "rewritten",
     "smallest_sizes",
 ]

@@ -1,15 +1,14 @@
 """Masks over the dims of a network, kept as one flat vector, and the module that applies them to the readers' weights."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from nasc.errors import TraceError
-from nasc.graph.masking import masked_state
+from nasc.graph.masking import masked_call, masked_state
 from nasc.graph.network import Network
 from nasc.graph.selection import Selection
 
@@ -41,7 +40,7 @@ class Layout:
 
     def join(self, vectors: Mapping[str, Tensor]) -> Tensor:
         """The flat vector made of a vector per dim: the inverse of :meth:`split`."""
-        return torch.cat([vectors[name] for name in self.names])
+        return torch.cat([vectors[name] for name in self.names]) if self.names else self.ones()
 
     def total(self, flat: Tensor) -> Tensor:
         """Sum over the entries of every dim, shape (dims,)."""
@@ -59,20 +58,26 @@ class Layout:
         return iter(zip(self.names, self.sizes, strict=True))
 
 
-def lay_out(network: Network) -> Layout:
-    """The layout of the masks of all maskable dims.
+def lay_out(network: Network, names: Collection[str] | None = None, further: Mapping[str, int] | None = None) -> Layout:
+    """The layout of the masks of the maskable dims.
+
+    Args:
+        network: The traced model.
+        names: Only these dims; all maskable ones when not given.
+        further: Size by name of vectors that are no dims: masks over single weights, gates. They come last.
 
     Raises:
-        TraceError: The network has no dim that a mask can remove.
+        TraceError: There is nothing to mask.
     """
-    dims = network.maskable
-    if not dims:
+    dims = {name: dim for name, dim in network.maskable.items() if names is None or name in names}
+    further = further or {}
+    if not dims and not further:
         raise TraceError(
             f"expected a model with at least one prunable dim; all {len(network.dims)} dims are frozen",
             "see why with: nasc inspect --model M",
         )
-    sizes = tuple(dim.size for dim in dims.values())
-    return Layout(tuple(dims), sizes, torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)))
+    sizes = (*(dim.size for dim in dims.values()), *further.values())
+    return Layout((*dims, *further), sizes, torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)))
 
 
 class MaskedModel(nn.Module):
@@ -85,34 +90,49 @@ class MaskedModel(nn.Module):
     Args:
         network: The traced model.
         vectors: Gives the masks of the moment, by dim name.
+        further: Changes the masked parameters once more (single weights, grids); given them and the vectors, it returns
+            those it changed.
     """
 
-    def __init__(self, network: Network, vectors: Callable[[], Mapping[str, Tensor]]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        vectors: Callable[[], Mapping[str, Tensor]],
+        further: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
+    ) -> None:
         super().__init__()
         self.inner = network.model
         self._network = (network,)  # in a tuple, so that nn.Module does not register the model a second time
         self._vectors = vectors
+        self._further = further
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the user's module returns, with masked weights."""
-        state = masked_state(self._network[0], self._vectors())
-        return functional_call(self.inner, state, args, kwargs)
+        vectors = self._vectors()
+        state = masked_state(self._network[0], vectors)
+        if self._further is not None:
+            state |= self._further(state, vectors)
+        return masked_call(self._network[0], vectors, args, kwargs, state)
 
 
-def select_positive(layout: Layout, flat: Tensor, threshold: float = 0.0) -> Selection:
+def select_positive(
+    layout: Layout, flat: Tensor, threshold: float = 0.0, names: Collection[str] | None = None
+) -> Selection:
     """The selection a mask stands for: entries above the threshold stay, their values are folded into the readers.
 
-    Gains are named only for dims whose kept values are not all one.
+    Gains are named only for dims whose kept values are not all one. ``names`` are the dims, where not all vectors are.
     """
     kept, gains = {}, {}
     for name, vector in layout.split(flat.detach().cpu()).items():
+        if names is not None and name not in names:
+            continue
         kept[name] = torch.nonzero(vector.abs() > threshold).flatten()
         if bool((vector[kept[name]] != 1).any()):
             gains[name] = vector.clone()
     return Selection(kept, gains)
 
 
-def keep_one(layout: Layout, flat: Tensor, previous: Tensor, tiny: float = 1e-3) -> Tensor:
+def keep_one(layout: Layout, flat: Tensor, previous: Tensor, tiny: float = 1e-3, but: Collection[str] = ()) -> Tensor:
     """Give back the strongest entry of every dim that lost all of them (R is 0/0 there, and a stream cannot be empty).
 
     Args:
@@ -120,6 +140,7 @@ def keep_one(layout: Layout, flat: Tensor, previous: Tensor, tiny: float = 1e-3)
         flat: Masks after the projection, shape (sum of sizes,).
         previous: The values just before the clip, which say who was strongest.
         tiny: The value given back.
+        but: Names that may be all zero.
     """
     empty = layout.total(flat) <= 0
     if not bool(empty.any()):
@@ -127,6 +148,8 @@ def keep_one(layout: Layout, flat: Tensor, previous: Tensor, tiny: float = 1e-3)
     vectors, before = layout.split(flat.clone()), layout.split(previous)
     for index in torch.nonzero(empty).flatten().tolist():
         name = layout.names[index]
+        if name in but:
+            continue
         vectors[name][before[name].argmax()] = tiny
     return layout.join(vectors)
 
@@ -137,10 +160,19 @@ class Masks:
     Args:
         network: The traced model.
         trainable: Whether autograd gives the masks a gradient.
+        names: Only these dims; all maskable ones when not given.
+        further: See :func:`lay_out`.
     """
 
-    def __init__(self, network: Network, *, trainable: bool) -> None:
-        self.layout = lay_out(network)
+    def __init__(
+        self,
+        network: Network,
+        *,
+        trainable: bool,
+        names: Collection[str] | None = None,
+        further: Mapping[str, int] | None = None,
+    ) -> None:
+        self.layout = lay_out(network, names, further)
         self.trainable = trainable
         self.flat = self.layout.ones().requires_grad_(trainable)
         self._network = network

@@ -94,3 +94,24 @@ def _sum_of_squares(weight: Tensor, index: int, axis: Axis, name: str) -> Tensor
     sizes = [term.size for term in axis.terms if isinstance(term, Dim)]
     place = next(i for i, term in enumerate(axis.terms) if isinstance(term, Dim) and term.name == name)
     return along.reshape(sizes).movedim(place, 0).flatten(1).sum(1) if len(sizes) > 1 else along
+
+
+def norm_scales(network: Network) -> dict[str, Tensor]:
+    """|gamma| of the batch norms that write each entry, the largest where several do (a residual stream).
+
+    Returns:
+        Shape (dim size,) by dim name, differentiable in the scales; only dims that a batch norm with scales writes.
+    """
+    parameters = dict(network.model.named_parameters(remove_duplicate=False))
+    maskable = network.maskable
+    scales: dict[str, Tensor] = {}
+    for variance in network.running_variances:
+        gamma = variance.removesuffix("running_var") + "weight"
+        axes = network.parameters.get(gamma, ())
+        if gamma not in parameters or len(axes) != 1 or len(axes[0].terms) != 1:
+            continue
+        term = axes[0].terms[0]
+        if isinstance(term, Dim) and term.name in maskable:
+            scale = parameters[gamma].abs()
+            scales[term.name] = torch.maximum(scales[term.name], scale) if term.name in scales else scale
+    return scales

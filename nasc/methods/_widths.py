@@ -80,6 +80,7 @@ def allocate(
     ladders: Mapping[str, tuple[int, ...]],
     floor: Mapping[str, int],
     crowding: float = 0.0,
+    further: Mapping[str, tuple[list[float], int]] | None = None,
 ) -> Allocation:
     """Sizes that meet a limit while giving up as little score per saved price as can be: a greedy knapsack.
 
@@ -94,6 +95,7 @@ def allocate(
         floor: Smallest allowed size by dim name.
         crowding: Exponent of (dense size / rank) by which the stronger entries of a dim weigh more than their score:
             what is left must carry the work of what is gone, which a score taken beforehand cannot see.
+        further: Sizes that are no dims, with the worth of every value they may have and the present one.
 
     Returns:
         Sizes with price <= limit, and the multiplier.
@@ -102,8 +104,12 @@ def allocate(
         TargetError: The limit cannot be met.
     """
     require_reachable(price, floor, limit)
-    knapsack = _Knapsack(price, {name: _worth(vector, crowding) for name, vector in scores.items()}, ladders, floor)
+    given = further or {}
+    worth = {name: worth_of(vector, crowding) for name, vector in scores.items()}
+    worth |= {name: values for name, (values, _) in given.items()}
+    knapsack = _Knapsack(price, worth, ladders, floor)
     sizes = {name: int(torch.count_nonzero(vector)) or 1 for name, vector in scores.items()}
+    sizes |= {name: present for name, (_, present) in given.items()}
     total = price.total(sizes)
     moves = {name: knapsack.best_descent(sizes, name) for name in sizes}
     multiplier = 0.0
@@ -172,7 +178,7 @@ def round_to_ladder(width: float, ladder: tuple[int, ...], least: int = 1) -> in
     return min(reversed(allowed), key=lambda rung: abs(rung - width))
 
 
-def _worth(vector: Tensor, crowding: float) -> list[float]:
+def worth_of(vector: Tensor, crowding: float) -> list[float]:
     """``worth[k]``: the summed score of the k strongest entries, the i-th of d weighing (d / i) ** crowding times more."""
     ordered = torch.sort(vector.detach().to(torch.float64), descending=True).values
     rank = torch.arange(1, ordered.numel() + 1, dtype=torch.float64)

@@ -8,6 +8,7 @@ from torch import nn
 from nasc.errors import UsageError, unknown_name
 from nasc.models.check import check_classifier, example_input
 from nasc.models.densenet import DenseNetTiny
+from nasc.models.encoder import EncoderTiny
 from nasc.models.hugging_face import load_hugging_face
 from nasc.models.mobilenetv3 import MobileNetV3Tiny
 from nasc.models.plain import MLP, DigitsCNN
@@ -21,11 +22,12 @@ from nasc.user_file import names_user_file
 
 __all__ = ["check_classifier", "example_input", "list_models", "load_model", "load_weights"]
 
-_Shape = tuple[int, int, int]
+_Shape = tuple[int, ...]
 
 _OWN: dict[str, Callable[[int, _Shape, float, int], nn.Module]] = {
     "densenet-tiny": lambda classes, shape, width, multiple: DenseNetTiny(classes, shape[0], width, multiple),
     "digits-cnn": lambda classes, shape, width, multiple: DigitsCNN(classes, shape[0], width, multiple),
+    "encoder-tiny": lambda classes, shape, width, multiple: EncoderTiny(classes, shape[0], width, multiple),
     "mlp": lambda classes, shape, width, multiple: MLP(classes, shape, width, multiple),
     "mobilenetv3-tiny": lambda classes, shape, width, multiple: MobileNetV3Tiny(classes, shape[0], width, multiple),
     "resnet-tiny": lambda classes, shape, width, multiple: ResNetTiny(classes, shape[0], width, multiple),
@@ -47,7 +49,7 @@ def load_model(
     spec: str,
     *,
     num_classes: int,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     weights: Path | str | None = None,
     multiple: int = 4,
 ) -> nn.Module:

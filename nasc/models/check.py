@@ -6,21 +6,28 @@ from torch import Tensor, nn
 from nasc.errors import ModelError
 from nasc.models.modes import evaluation_mode
 
+EXAMPLE_TOKENS = 256
+"""Tokens of an example are below this: every vocabulary has so many."""
 
-def example_input(input_shape: tuple[int, int, int], batch: int = 2) -> Tensor:
-    """A picture-shaped input, the same every time.
+
+def example_input(input_shape: tuple[int, ...], batch: int = 2) -> Tensor:
+    """A picture-shaped input, or a row of tokens, the same every time.
 
     Args:
-        input_shape: (channels, height, width).
+        input_shape: (channels, height, width), or (length,) for tokens.
         batch: How many pictures.
 
     Returns:
-        float32 ``(batch, channels, height, width)``, normally distributed.
+        float32 ``(batch, channels, height, width)``, normally distributed; int64 ``(batch, length)`` below
+        :data:`EXAMPLE_TOKENS`.
     """
-    return torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    if len(input_shape) == 1:
+        return torch.randint(EXAMPLE_TOKENS, (batch, *input_shape), generator=generator)
+    return torch.randn(batch, *input_shape, generator=generator)
 
 
-def check_classifier(model: nn.Module, input_shape: tuple[int, int, int], num_classes: int, *, name: str) -> None:
+def check_classifier(model: nn.Module, input_shape: tuple[int, ...], num_classes: int, *, name: str) -> None:
     """Run a model once, in evaluation mode, and check what comes out.
 
     Args:

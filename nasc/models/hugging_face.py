@@ -27,7 +27,7 @@ class LogitsOnly(nn.Module):
         return logits
 
 
-def load_hugging_face(path: Path, num_classes: int, input_shape: tuple[int, int, int]) -> nn.Module:
+def load_hugging_face(path: Path, num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     """An image classifier from a configuration, with random weights.
 
     Args:
@@ -58,7 +58,7 @@ def load_hugging_face(path: Path, num_classes: int, input_shape: tuple[int, int,
     return LogitsOnly(model)
 
 
-def _fit(config: Any, num_classes: int, input_shape: tuple[int, int, int]) -> None:
+def _fit(config: Any, num_classes: int, input_shape: tuple[int, ...]) -> None:
     """Set classes, channels and picture size, the latter two where the configuration has them."""
     channels, height, width = input_shape
     config.num_labels = num_classes

@@ -42,9 +42,7 @@ class MLP(nn.Module):
         multiple: Every hidden width is a multiple of this.
     """
 
-    def __init__(
-        self, num_classes: int, input_shape: tuple[int, int, int], width: float = 1.0, multiple: int = 4
-    ) -> None:
+    def __init__(self, num_classes: int, input_shape: tuple[int, ...], width: float = 1.0, multiple: int = 4) -> None:
         super().__init__()
         hidden = scale_width(_HIDDEN, width, multiple)
         self.first = nn.Linear(math.prod(input_shape), hidden)

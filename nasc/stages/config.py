@@ -27,6 +27,7 @@ class CompressConfig:
         weights: A state dict to start from, ``.safetensors`` or ``.pt``.
         dense_baseline: Also train the dense model with the same recipe, to state its accuracy; the result is the same
             without.
+        distill: Share of the loss that comes from the dense model's scores; 0 for none.
         options: Further arguments of the method.
         resume: Go on in a folder that holds this run unfinished; False starts over.
         progress: Show progress bars on stderr.
@@ -44,6 +45,7 @@ class CompressConfig:
     train_size: int | None = None
     weights: Path | None = None
     dense_baseline: bool = True
+    distill: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = True
     progress: bool = True
@@ -72,4 +74,5 @@ class CompressConfig:
             "weights": str(self.weights) if self.weights else None,
             "options": dict(self.options),
             "recipe": recipe,
+            **({"distill": self.distill} if self.distill else {}),
         }

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasc.blocks import GridModel
 from nasc.datasets import ImageData
 from nasc.graph import Network
 from nasc.methods import Method, build
@@ -19,7 +20,7 @@ from nasc.paths import user_folder
 from nasc.records import write_atomic
 from nasc.stages.config import CompressConfig
 from nasc.stages.goal import Goal
-from nasc.training import Accuracy, Frozen, History, evaluate, train
+from nasc.training import Accuracy, Frozen, History, Teacher, evaluate, train
 
 _log = logging.getLogger(__name__)
 
@@ -48,22 +49,45 @@ def dense_accuracy(config: CompressConfig, data: ImageData) -> Accuracy | None:
     """
     if not config.dense_baseline:
         return None
-    model = load_classifier(config, data)
     if config.weights is not None:
-        return evaluate(model, data.test_x, data.test_y)
-    folder = user_folder() / "dense" / _digest(model, config, data)
+        return evaluate(load_classifier(config, data), data.test_x, data.test_y)
+    model = load_classifier(config, data)
+    folder = _dense_folder(model, config, data)
     remembered = folder / "accuracy.json"
     if remembered.is_file():
         return Accuracy(**json.loads(remembered.read_text()))
-    _log.info("training the dense model for comparison")
-    train(model, data, config.recipe, folder=folder, progress=config.progress)
-    accuracy = evaluate(model, data.test_x, data.test_y)
+    accuracy = evaluate(_trained(model, config, data, folder), data.test_x, data.test_y)
     write_atomic(remembered, json.dumps(asdict(accuracy)).encode())
     return accuracy
 
 
+def make_teacher(config: CompressConfig, data: ImageData) -> Teacher | None:
+    """The dense model as a teacher: with the given weights, or trained by the very same recipe.
+
+    Returns:
+        None where the user asked for no distillation.
+    """
+    if config.distill == 0:
+        return None
+    model = load_classifier(config, data)
+    if config.weights is None:
+        model = _trained(model, config, data, _dense_folder(model, config, data))
+    return Teacher(model, weight=config.distill)
+
+
+def _trained(model: nn.Module, config: CompressConfig, data: ImageData, folder: Path) -> nn.Module:
+    """The dense model, trained in place; where it stands finished in its folder it is read from there."""
+    _log.info("training the dense model for comparison")
+    train(model, data, config.recipe, folder=folder, progress=config.progress)
+    return model
+
+
+def _dense_folder(model: nn.Module, config: CompressConfig, data: ImageData) -> Path:
+    return user_folder() / "dense" / _digest(model, config, data)
+
+
 def search(
-    config: CompressConfig, network: Network, goal: Goal, data: ImageData, folder: Path
+    config: CompressConfig, network: Network, goal: Goal, data: ImageData, folder: Path, teacher: Teacher | None = None
 ) -> tuple[Method, History]:
     """Train with the method until its selection stands (or to the end of the recipe, if it never does).
 
@@ -73,6 +97,7 @@ def search(
         goal: The limit on the price.
         data: The data set.
         folder: The run's folder; checkpoints go to ``search/``.
+        teacher: Whose scores are learned beside the labels.
 
     Returns:
         The method, frozen, and the epochs so far.
@@ -80,7 +105,15 @@ def search(
     steps = config.recipe.steps_per_epoch(len(data.train_y)) * config.recipe.epochs
     method = build(config.method, network, goal.price, goal.price_limit, steps, **method_options(config))
     _log.info("search: %s", config.method)
-    history = train(method, data, config.recipe, folder=folder / "search", progress=config.progress, on_frozen=_stop)
+    history = train(
+        method,
+        data,
+        config.recipe,
+        folder=folder / "search",
+        progress=config.progress,
+        on_frozen=_stop,
+        teacher=teacher,
+    )
     return method, history
 
 
@@ -97,6 +130,8 @@ def fine_tune(
     config: CompressConfig,
     data: ImageData,
     folder: Path,
+    bits: Mapping[str, int] | None = None,
+    teacher: Teacher | None = None,
 ) -> History:
     """Train the small model for what the search left of the recipe.
 
@@ -107,6 +142,9 @@ def fine_tune(
         config: What is asked.
         data: The data set.
         folder: The run's folder; checkpoints go to ``tune/``.
+        bits: Width of the grid its weights lie on, by parameter name: they are trained through the rounding, and rounded
+            for good at the end.
+        teacher: Whose scores are learned beside the labels.
 
     Returns:
         The epochs of the whole run: the search's, then these.
@@ -114,15 +152,19 @@ def fine_tune(
     if searched.finished:
         return searched
     _log.info("fine-tuning the small model")
+    gridded = GridModel(small, bits) if bits else None
     tuned = train(
-        small,
+        gridded or small,
         data,
         config.recipe,
         folder=folder / "tune",
         progress=config.progress,
         start_step=searched.step,
-        masks=masks,
+        masks={f"inner.{name}": mask for name, mask in masks.items()} if gridded else masks,
+        teacher=teacher,
     )
+    if gridded:
+        gridded.bake()
     return History((*searched.rows, *tuned.rows), tuned.step, tuned.total_steps, tuned.precision)
 
 

@@ -1,5 +1,6 @@
 """Training: a recipe, one loop for plain modules and compression methods, checkpoints, evaluation."""
 
+from nasc.training.distillation import Teacher
 from nasc.training.evaluation import Accuracy, evaluate, recalibrate_norms
 from nasc.training.history import EpochRow, History, read_history, write_history
 from nasc.training.lock import lock_run
@@ -14,6 +15,7 @@ __all__ = [
     "Frozen",
     "History",
     "Recipe",
+    "Teacher",
     "build_criterion",
     "build_optimizer",
     "evaluate",

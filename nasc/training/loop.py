@@ -21,6 +21,7 @@ from nasc.training.checkpoint import (
     optimizer_state,
     save_checkpoint,
 )
+from nasc.training.distillation import Teacher
 from nasc.training.evaluation import evaluate
 from nasc.training.history import EpochRow, History, write_history
 from nasc.training.interrupt import deferred_interrupt
@@ -62,6 +63,7 @@ def train(
     start_step: int = 0,
     start_optimizer: OptimizerState | None = None,
     masks: Mapping[str, Tensor] | None = None,
+    teacher: Teacher | None = None,
 ) -> History:
     """Train a module or a compression method by a recipe.
 
@@ -82,6 +84,7 @@ def train(
         start_step: Start at this step of the recipe: learning rate and order of pictures are what they would be.
         start_optimizer: What the optimiser remembers at the start, by slot and parameter name.
         masks: Which single weights may be other than zero (bool, the parameter's shape) by parameter name.
+        teacher: Whose scores are learned beside the labels; it is moved to where the model trains.
 
     Returns:
         The history up to where training ended.
@@ -96,7 +99,7 @@ def train(
         if folder is not None:
             stack.enter_context(lock_run(folder))
         stack.enter_context(torch.random.fork_rng())
-        run = _Run(subject, data, recipe, folder, start_step, start_optimizer, masks or {})
+        run = _Run(subject, data, recipe, folder, start_step, start_optimizer, masks or {}, teacher)
         if folder is not None:
             run.open(folder, resume=resume)
         bar = stack.enter_context(TrainingProgress(run.total_steps, recipe.epochs, shown=progress))
@@ -128,12 +131,16 @@ class _Run:
         start_step: int,
         start_optimizer: OptimizerState | None,
         masks: Mapping[str, Tensor],
+        teacher: Teacher | None,
     ) -> None:
+        self.teacher = teacher
         self.recipe, self.folder, self.data = recipe, folder, data
         self.method: Method | None = None if isinstance(subject, nn.Module) else subject
         self.model = subject if isinstance(subject, nn.Module) else subject.model
         self.device = resolve_device(recipe.device)
         _move(subject, self.device)
+        if teacher is not None:
+            teacher.model.to(self.device)
         self.precision = resolve(recipe.precision, self.device, self.model)
         self.train_x, self.train_y = data.train_x.to(self.device), data.train_y.to(self.device)
         self.optimizer = build_optimizer(recipe, self.model.parameters())
@@ -209,13 +216,18 @@ class _Run:
         rate = self.recipe.learning_rate_at(self.step, self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        x = to_model_format(x)
         with autocast(self.precision, self.device):
-            scores = _only_tensor(self.model(to_model_format(x)))
-        loss = self.criterion(scores.float(), y)
+            loss, scores = self.loss_of(x, y)
+        if self.teacher is not None:
+            loss = self.teacher.mix(loss, scores.float(), x)
+        observe = getattr(self.method, "observe", None)
+        if observe is not None:  # a method that compares members of a family by the loss of a batch
+            observe(float(loss.detach()))
         total = loss if self.method is None else loss + self.method.penalty()
         self.check_finite(float(total.detach()), rate)
         self.optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
@@ -228,6 +240,14 @@ class _Run:
         self.epoch.pictures += len(y)
         self.epoch.steps += 1
         self.epoch.seconds += time.perf_counter() - began
+
+    def loss_of(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch and its scores; a method that trains several networks in one chooses its own loss."""
+        objective: Callable[..., tuple[Tensor, Tensor]] | None = getattr(self.method, "objective", None)
+        if objective is not None:
+            return objective(self.criterion, x, y)
+        scores = _only_tensor(self.model(x))
+        return self.criterion(scores.float(), y), scores
 
     @torch.no_grad()
     def keep_zero(self) -> None:
@@ -291,6 +311,7 @@ class _Run:
             "training pictures": len(self.train_y),
             "start step": self.start_step,
             "method": type(self.method).__name__,
+            **({} if self.teacher is None else {"teacher's share": self.teacher.weight}),
         }
 
     def save(self) -> None:

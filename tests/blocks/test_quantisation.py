@@ -115,11 +115,13 @@ def test_the_error_falls_with_every_doubling_of_the_bits() -> None:
     assert errors[-1] < 1e-8
 
 
-def test_a_grid_model_trains_its_real_weights_and_computes_with_rounded_ones() -> None:
+def test_a_grid_model_trains_its_real_weights_and_computes_with_rounded_ones_zeros_staying_zero() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(6, 4)
     mask = torch.rand(4, 6) > 0.5
-    model = GridModel(layer, {"weight": 2}, {"weight": mask})
+    with torch.no_grad():
+        layer.weight.mul_(mask)
+    model = GridModel(layer, {"weight": 2})
     x = torch.randn(3, 6)
     expected = nn.functional.linear(x, quantise(layer.weight, 2) * mask, layer.bias)
     torch.testing.assert_close(model(x), expected)
@@ -129,4 +131,4 @@ def test_a_grid_model_trains_its_real_weights_and_computes_with_rounded_ones() -
     assert not torch.equal(before[mask], layer.weight[mask])
     out = model(x)
     torch.testing.assert_close(model.bake()(x), out)
-    assert layer.weight[mask].unique().numel() <= 4
+    assert layer.weight.unique().numel() <= 5

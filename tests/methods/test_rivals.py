@@ -22,12 +22,23 @@ def train(method: Method, batch: Batch, steps: int, rate: float = 0.05) -> None:
     optimizer = torch.optim.SGD(method.model.parameters(), lr=rate, momentum=0.9)
     for _ in range(steps):
         optimizer.zero_grad()
-        (nn.functional.cross_entropy(method.model(batch[0]), batch[1]) + method.penalty()).backward()
+        loss = nn.functional.cross_entropy(method.model(batch[0]), batch[1])
+        getattr(method, "observe", lambda value: None)(float(loss.detach()))
+        (loss + method.penalty()).backward()
         optimizer.step()
         method.step()
 
 
-@pytest.mark.parametrize("name", METHODS)
+FAMILIES = ("sorted",)
+"""Methods that train a family to the end of the run and select then; all others leave a part of it for fine-tuning."""
+
+ELSEWHERE = ("ziplm", "pixelfly", "acdc", "acdc++", "gmp", "rigl", "set", "static", "one-shot", "powerpropagation")
+"""Methods with tests of their own: they know linear layers only, change forms, or drop single weights."""
+
+GENERAL = [name for name in METHODS if name not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("name", GENERAL)
 @pytest.mark.parametrize("target", ["-20%", "-60%"])
 def test_every_method_ends_frozen_just_below_its_target(
     residual: Network, batch: Batch, name: str, target: str
@@ -35,7 +46,7 @@ def test_every_method_ends_frozen_just_below_its_target(
     price, limit = price_for_target(residual, target)
     method = build(name, residual, price, limit, 60)
     assert isinstance(method, Method)
-    train(method, batch, 40)
+    train(method, batch, 60 if name in FAMILIES else 40)
     assert method.frozen
     total = price.total(method.select().sizes)
     assert 0.8 * limit <= total <= limit
@@ -44,14 +55,14 @@ def test_every_method_ends_frozen_just_below_its_target(
     assert all(torch.equal(before.kept[key], value) for key, value in method.select().kept.items())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", GENERAL)
 def test_every_method_refuses_an_unreachable_target_before_training(residual: Network, name: str) -> None:
     price, _ = price_for_target(residual, "-50%")
     with pytest.raises(TargetError, match="the smallest allowed model takes"):
         build(name, residual, price, 1.0, 60)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", GENERAL)
 def test_every_method_resumes_where_it_stopped(residual: Network, batch: Batch, name: str) -> None:
     network = trace(copy.deepcopy(residual.model), residual.example_inputs)
     price, limit = price_for_target(network, "-50%")
@@ -61,6 +72,7 @@ def test_every_method_resumes_where_it_stopped(residual: Network, batch: Batch, 
     resumed = build(name, twin, Price(twin), limit, 60)
     resumed.load_state_dict(whole.state_dict())
     for method in (whole, resumed):
+        torch.manual_seed(1)  # the training loop seeds every step
         train(method, batch, 30)
     first, second = whole.select(), resumed.select()
     assert all(torch.equal(first.kept[key], second.kept[key]) for key in first.kept)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nasc.errors import UsageError
+from nasc.methods._blocks.layers import Block, parse_blocks
 from nasc.methods.surrogate.norms import Form
 
 
@@ -12,6 +13,7 @@ class SurrogateConfig:
     """How masks move and who steers them.
 
     Args:
+        blocks: Forms a layer may take, of ``prune``, ``lowrank``, ``sparse`` and ``quant``, joined by commas.
         controller: ``"steered"`` ends one run at the target; None is the paper: a fixed lambda and projected descent.
         form: ``"paper"`` for R(a), ``"exact"`` for R(a)^2 / d.
 
@@ -41,6 +43,7 @@ class SurrogateConfig:
         on_steps: Only widths the device makes good use of.
     """
 
+    blocks: str = "prune"
     controller: Literal["steered"] | None = "steered"
     form: Form = "paper"
 
@@ -66,7 +69,14 @@ class SurrogateConfig:
     floor: float = 0.1
     on_steps: bool = True
 
+    @property
+    def forms(self) -> frozenset[Block]:
+        """The blocks, read."""
+        return parse_blocks(self.blocks)
+
     def __post_init__(self) -> None:
+        if self.renormalise and self.forms & {"sparse", "quant"}:
+            raise UsageError("renormalise is for masks over dims; single weights and gates have no readers to scale")
         _one_of("controller", self.controller, ("steered", None))
         _one_of("form", self.form, ("paper", "exact"))
         _one_of("optimizer", self.optimizer, ("sgd", "adam"))

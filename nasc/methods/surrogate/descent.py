@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from nasc.graph.masking import masked_state
+from nasc.methods._blocks import BlockPrice, WeightForms
 from nasc.methods._masks import Masks, keep_one
 from nasc.methods._price import Price
+from nasc.methods.surrogate.block_steering import true_sizes
 from nasc.methods.surrogate.config import SurrogateConfig
 from nasc.methods.surrogate.norms import renormalise
-from nasc.methods.surrogate.relaxed import RelaxedPrice, as_loss_term, relax
+from nasc.methods.surrogate.relaxed import RelaxedPrice, as_loss_term, relax, relax_blocks
 
 _ADAM_BETAS = (0.9, 0.999)
 _ADAM_EPS = 1e-8
@@ -29,9 +31,18 @@ class Descent:
         price: Eq. 5 or eq. 6.
         limit: In the price's unit; only looked at with ``freeze_at_target``. None for no limit.
         config: The options.
+        forms: What vectors beside the dims' masks mean, where layers have a choice of form.
     """
 
-    def __init__(self, masks: Masks, price: Price, limit: float | None, config: SurrogateConfig) -> None:
+    def __init__(
+        self,
+        masks: Masks,
+        price: Price,
+        limit: float | None,
+        config: SurrogateConfig,
+        forms: WeightForms | None = None,
+    ) -> None:
+        self.forms = forms
         self.masks, self.price, self.limit, self.config = masks, price, limit, config
         self.frozen = False
         self.strength = config.strength if config.warm_up == 0 else 0.0
@@ -65,21 +76,32 @@ class Descent:
         old = self.masks.flat.detach()
         new = old - rate * self._direction(gradient)
         if self.config.project:
-            new = keep_one(self.masks.layout, self._projected(old, new), new)
+            gates = () if self.forms is None else tuple(self.forms.quantised)
+            new = keep_one(self.masks.layout, self._projected(old, new), new, but=gates)
         if self.config.renormalise:
             new = self._renormalised(new)
         self.masks.assign(new)
         warm = self.config.warm_up
         self.strength = self.config.strength * (min(1.0, fraction / warm) if warm else 1.0)
         if self.config.freeze_at_target and self.limit is not None:
-            self.frozen = self.price.total(self.masks.sizes()) <= self.limit
+            self.frozen = self.price.total(self.sizes()) <= self.limit  # type: ignore[arg-type]
+
+    def sizes(self) -> dict[str, int] | dict[str, float]:
+        """What the masks stand for, by count."""
+        return self.masks.sizes() if self.forms is None else true_sizes(self.masks, self.forms)
 
     def _relaxed(self) -> RelaxedPrice:
         flat = self.masks.flat.detach()
         if self.config.project:
-            return relax(self.price, self.masks.layout, flat, self.config.form)
-        relaxed = relax(self.price, self.masks.layout, flat.abs(), self.config.form)
+            return self._relax(flat)
+        relaxed = self._relax(flat.abs())
         return RelaxedPrice(relaxed.value, relaxed.gradient * flat.sign())
+
+    def _relax(self, flat: Tensor) -> RelaxedPrice:
+        if self.forms is None:
+            return relax(self.price, self.masks.layout, flat, self.config.form)
+        assert isinstance(self.price, BlockPrice)
+        return relax_blocks(self.price, self.masks.layout, flat, self.forms, self.config.form)
 
     def _direction(self, gradient: Tensor) -> Tensor:
         self._updates += 1
@@ -95,6 +117,11 @@ class Descent:
 
     def _projected(self, old: Tensor, new: Tensor) -> Tensor:
         clipped = new.clamp_min(0)
+        if self.forms is not None and self.forms.quantised:
+            # Gates scale whole residuals and multiply one another: above one they would only drive each other up.
+            vectors = self.masks.layout.split(clipped)
+            gates = {name: vectors[name].clamp_max(1) for name in self.forms.quantised}
+            clipped = self.masks.layout.join({**vectors, **gates})
         if self.config.absorbing:
             clipped = torch.where(old > 0, clipped, torch.zeros_like(clipped))
         return clipped

@@ -7,6 +7,7 @@ not to activations. Without a controller this is the paper's method (:mod:`nasc.
 run ends at the target (:mod:`nasc.methods.surrogate.steering`, which lists the departures).
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,10 @@ from torch.optim import Optimizer
 from nasc.errors import UsageError
 from nasc.graph.network import Network
 from nasc.graph.selection import Selection
+from nasc.methods._blocks import BlockPrice, Folded, WeightForms, build_blocks, fold
 from nasc.methods._masks import MaskedModel, Masks, select_positive
 from nasc.methods._price import Price, price_for_target
+from nasc.methods.surrogate.block_steering import BlockSteering, true_sizes
 from nasc.methods.surrogate.config import SurrogateConfig
 from nasc.methods.surrogate.descent import Descent
 from nasc.methods.surrogate.steering import Steering
@@ -72,18 +75,37 @@ class Surrogate:
         self.config = replace(config or SurrogateConfig(), **options)
         self.network, self.total_steps, self.step_count = network, total_steps, 0
         self.price, self.limit = _resolve_price(network, table, target, price, limit)
-        self.masks = Masks(network, trainable=True)
-        self.model: nn.Module = MaskedModel(network, self.masks.vectors)
+        self._forms = self._rewrite()
+        if self._forms is None:
+            self.masks = Masks(network, trainable=True)
+            self.model: nn.Module = MaskedModel(network, self.masks.vectors)
+        else:
+            masked, entries = self._forms.blocks.masked, self._forms.entries()
+            self.masks = Masks(self.network, trainable=True, names=masked, further=entries)
+            self.model = MaskedModel(self.network, self.masks.vectors, self._forms.apply)
+        self._searched = self.price
+        self._folded: tuple[int, Folded] | None = None
         self._optimizer: Optimizer | None = None
         self._dynamics = self._make_dynamics()
 
-    def _make_dynamics(self) -> Descent | Steering:
+    def _rewrite(self) -> WeightForms | None:
+        """Give layers the forms asked for, where pruning is not the only one: network and price become the rewritten."""
+        if self.config.forms == {"prune"}:
+            return None
+        blocks = build_blocks(self.network, self.config.forms)
+        self.network, self.price = blocks.network, BlockPrice(blocks, self.price.unit, self.price.table)
+        return WeightForms(blocks, relaxed=self.config.controller is None)
+
+    def _make_dynamics(self) -> Descent | Steering | BlockSteering:
         if self.config.freeze_at_target and self.limit is None:
             raise UsageError("freeze_at_target needs a target; got none", 'give one, e.g. target="-40%"')
         if self.config.controller is None:
-            return Descent(self.masks, self.price, self.limit, self.config)
+            return Descent(self.masks, self.price, self.limit, self.config, self._forms)
         if self.limit is None:
             raise UsageError("a controller needs a target; got none", 'give one, e.g. target="8ms" or target="-40%"')
+        if self._forms is not None:
+            assert isinstance(self.price, BlockPrice)
+            return BlockSteering(self.masks, self._forms, self.price, self.limit, self.total_steps, self.config)
         return Steering(self.masks, self.price, self.limit, self.total_steps, self.config)
 
     def follow(self, optimizer: Optimizer) -> None:
@@ -99,6 +121,7 @@ class Surrogate:
         self.step_count += 1
         rate = self._optimizer.param_groups[0]["lr"] if self._optimizer is not None else _DEFAULT_RATE
         self._dynamics.step(self.step_count / self.total_steps, float(rate))
+        self._fold()
 
     @property
     def frozen(self) -> bool:
@@ -112,20 +135,55 @@ class Surrogate:
 
     def select(self) -> Selection:
         """What to keep, as it stands: entries above the threshold, their masks as gains."""
-        return select_positive(self.masks.layout, self.masks.flat, self.config.threshold)
+        if self._forms is None:
+            return select_positive(self.masks.layout, self.masks.flat, self.config.threshold)
+        self._fold(anew=True)
+        return self._selected() if self._folded is None else self._folded[1].selection
+
+    @property
+    def forms(self) -> dict[str, str]:
+        """``"dense"`` or ``"factored"`` by layer, of those that had the choice, once the selection is final."""
+        return {} if self._folded is None else dict(self._folded[1].forms)
+
+    def _selected(self) -> Selection:
+        assert self._forms is not None
+        return self._forms.select(self.masks.layout, self.masks.flat, self.config.threshold)
+
+    def _fold(self, anew: bool = False) -> None:
+        """Once frozen, or at the end: the network of the final forms takes the place of the rewritten one.
+
+        Its weights are those of now; ``anew`` makes it again where training went on.
+        """
+        if self._forms is None or not (self.frozen or self.step_count >= self.total_steps):
+            return
+        if self._folded is not None and (not anew or self._folded[0] == self.step_count):
+            return
+        assert isinstance(self._searched, BlockPrice)
+        scores = self.masks.layout.split(self._dynamics.scores().cpu())
+        scores = {name: scores[name] for name in self._forms.blocks.masked}
+        folded = fold(self._searched, self._selected(), scores, true_sizes(self.masks, self._forms))
+        self._folded = self.step_count, folded
+        self.network, self.price = folded.price.network, folded.price
 
     def scores(self) -> dict[str, Tensor]:
         """Importance of every entry: the controller's measure, or the masks themselves where there is none."""
+        if self._folded is not None:
+            return dict(self._folded[1].scores)
         return self.masks.layout.split(self._dynamics.scores().cpu())
 
     def metrics(self) -> dict[str, float]:
         """Lambda, the true and the relaxed price (in the price's unit), and the number of survivors."""
-        sizes = self.select().sizes
+        if self._forms is None:
+            sizes: Mapping[str, float] = self.select().sizes
+            survivors = float(sum(sizes.values()))
+        else:
+            sizes = true_sizes(self.masks, self._forms)
+            survivors = float(sum(sizes[name] for name in self._forms.blocks.masked))
         return {
             "strength": self.strength,
-            "price": self.price.total(sizes),
+            "price": self._searched.total(sizes),  # type: ignore[arg-type]
             "relaxed_price": self._dynamics.relaxed_price(),
-            "survivors": float(sum(sizes.values())),
+            "survivors": survivors,
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,6 +199,13 @@ class Surrogate:
         self.step_count = int(state["step"])
         self.masks.assign(state["masks"])
         self._dynamics.load_state_dict(state["dynamics"])
+        self._fold()
+
+
+def surrogate_networks(network: Network, **options: Any) -> tuple[Network, ...]:
+    """The rewritten network, where the blocks asked for bring kernels that the user's network has not."""
+    config = SurrogateConfig(**options)
+    return (build_blocks(network, config.forms).network,) if "lowrank" in config.forms else ()
 
 
 def _resolve_price(

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasc.methods._blocks import BlockPrice, WeightForms
+from nasc.methods._blocks.price import FULL_BITS
 from nasc.methods._masks import Layout
 from nasc.methods._price import Price
 from nasc.methods.surrogate.norms import Form, sizes_and_gradient
@@ -41,6 +43,39 @@ def relax(price: Price, layout: Layout, flat: Tensor, form: Form = "paper") -> R
     value, slopes = price.slopes(dict(zip(layout.names, sizes.tolist(), strict=True)))
     kappa = flat.new_tensor([slopes.get(name, 0.0) for name in layout.names])
     return RelaxedPrice(value, layout.spread(kappa) * gradient)
+
+
+def relax_blocks(
+    price: BlockPrice, layout: Layout, flat: Tensor, forms: WeightForms, form: Form = "paper"
+) -> RelaxedPrice:
+    """The price where masks over single weights and gates lie beside those over dims and ranks.
+
+    A share is R(A) / numel, so that a layer costs ``sqrt(d d') sum(A) / |A|_F`` (latency_surrogate 2.2), bits are
+    :func:`nasc.blocks.surrogate_bits` of the gates.
+
+    Args:
+        price: See :class:`BlockPrice`.
+        layout: Where each vector lies in ``flat``.
+        flat: All masks and gates, shape (entries,).
+        forms: What the vectors beside the dims mean.
+        form: See :mod:`nasc.methods.surrogate.norms`.
+    """
+    masks = flat.detach()
+    found, slopes_of_sizes = sizes_and_gradient(layout, masks, form)
+    sizes = dict(zip(layout.names, found.tolist(), strict=True))
+    gradients, vectors = layout.split(slopes_of_sizes), layout.split(masks)
+    for name in forms.sparse:
+        sizes[name] /= vectors[name].numel()
+        gradients[name] = gradients[name] / vectors[name].numel()
+    for name in forms.quantised:
+        gates = vectors[name].clone().requires_grad_()
+        with torch.enable_grad():
+            bits = forms.surrogate(name, gates)
+            bits = bits if form == "paper" else bits.square() / FULL_BITS
+            (gradients[name],) = torch.autograd.grad(bits, gates)
+        sizes[name] = float(bits.detach())
+    value, slopes = price.slopes(sizes)
+    return RelaxedPrice(value, layout.join({name: slopes.get(name, 0.0) * gradients[name] for name in layout.names}))
 
 
 class _WithGradient(torch.autograd.Function):
