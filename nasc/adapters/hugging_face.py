@@ -38,7 +38,7 @@ class ByPosition(nn.Module):
         return self.model(**dict(zip(self.names, inputs, strict=True)), return_dict=True).logits
 
 
-class Compress(TrainerCallback):  # type: ignore[misc]
+class Compress(TrainerCallback):
     """Compresses the model that a Trainer trains to a target.
 
     Args:

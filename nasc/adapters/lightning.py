@@ -16,7 +16,7 @@ except ModuleNotFoundError as _missing:
     ) from _missing
 
 
-class Compress(Callback):  # type: ignore[misc]
+class Compress(Callback):
     """Compresses the module that a Trainer trains to a target.
 
     Args:
@@ -101,7 +101,8 @@ class Compress(Callback):  # type: ignore[misc]
 
 
 def _first_inputs(trainer: "Trainer") -> Any:
-    batch = next(iter(trainer.train_dataloader))
+    loader: Any = trainer.train_dataloader
+    batch = next(iter(loader))
     return batch[0] if isinstance(batch, list | tuple) else batch
 
 

@@ -85,6 +85,7 @@ class VerbGroup(click.Group, Verb):
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     file: Path | None,
     tune: tuple[str, ...],
     options: tuple[str, ...],

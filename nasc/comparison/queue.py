@@ -15,7 +15,7 @@ from nasc.records import Record, decode_record
 Announce = Callable[[Trial, Record | Failure], None]
 
 
-class TrialQueue(Searcher):  # type: ignore[misc]
+class TrialQueue(Searcher):
     """Hands the trials that are left to Ray Tune, and notes down what comes back.
 
     All that must survive stands in the ledger and in Optuna's file before a trial counts as ended, so that nothing of

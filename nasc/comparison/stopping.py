@@ -17,7 +17,7 @@ GRACE = 0.5
 """Share of the epochs before the first rung."""
 
 
-class StopWithinGroups(FIFOScheduler):  # type: ignore[misc]
+class StopWithinGroups(FIFOScheduler):
     """One ASHA for each group.
 
     Args:
@@ -25,7 +25,7 @@ class StopWithinGroups(FIFOScheduler):  # type: ignore[misc]
     """
 
     def __init__(self, epochs: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.epochs = epochs
         self.of_group: dict[str, TrialScheduler] = {}
 

@@ -162,7 +162,8 @@ def make_run() -> Callable[..., Record]:
             "epochs": 3, "device": "cpu", "runtime": "litert", "threads": 1, "dtype": "float32", "target": "2ms",
             "target_s": 0.002, "date": "2026-01-02", "accuracy": 0.9 - 0.01 * (i % 50), "accuracy_stderr": 0.004,
             "dense_accuracy": 0.91, "macs": 1000, "params": 100, "predicted_s": 0.00195,
-            "measured_s": 0.0019 - 0.0002 * (i % 8), "spread_s": 1e-5, "dense_measured_s": 0.004, "dense_predicted_s": 0.0041,
+            "measured_s": 0.0019 - 0.0002 * (i % 8), "spread_s": 1e-5, "dense_measured_s": 0.004,
+            "dense_predicted_s": 0.0041,
             "widths": (Width(name="conv1", dense=16, kept=8 - i % 8), Width(name="head", dense=32, kept=30)),
             "history": "history.jsonl", "warnings": (HOSTILE,), "command": HOSTILE, "train_s": 12.0 + i,
         }  # fmt: skip
