@@ -25,6 +25,7 @@ VERBS = {
     "estimate": "Latency per kernel and in total, without training.",
     "compress": "Make a model smaller until it meets a latency target on a device.",
     "compare": "Methods against each other, at equal budgets, on this machine or a cluster.",
+    "extract": "Another member of a trained family for another target, without training.",
     "export": "Write a finished model as LiteRT, ONNX or torch.",
     "measure": "Time a finished model on a device.",
     "dashboard": "Accuracy against latency of finished runs, as one page.",

@@ -1,0 +1,31 @@
+"""Sorted networks: one training run, a family of sub-models in one set of weights."""
+
+from nasc.methods.sorted_networks.anytime import Anytime, Expectation
+from nasc.methods.sorted_networks.config import SortedConfig
+from nasc.methods.sorted_networks.method import SortedNetwork, build_pool
+from nasc.methods.sorted_networks.model import PrefixModel
+from nasc.methods.sorted_networks.objective import Objective, build_objective
+from nasc.methods.sorted_networks.ordering import order_units
+from nasc.methods.sorted_networks.pool import DEPTH, Knob, Member, Pool, Sampler, cut_size, match_dims
+from nasc.methods.sorted_networks.presets import PRESETS, UPDATES
+
+__all__ = [
+    "DEPTH",
+    "PRESETS",
+    "UPDATES",
+    "Anytime",
+    "Expectation",
+    "Knob",
+    "Member",
+    "Objective",
+    "Pool",
+    "PrefixModel",
+    "Sampler",
+    "SortedConfig",
+    "SortedNetwork",
+    "build_objective",
+    "build_pool",
+    "cut_size",
+    "match_dims",
+    "order_units",
+]
