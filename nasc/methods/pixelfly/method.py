@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasc.block_sparse.budget import Form
+from nasc.block_sparse.budget import Form, allocate
 from nasc.block_sparse.convolution import PixelflyConv2d
 from nasc.block_sparse.layers import PixelflyLinear
 from nasc.block_sparse.plain import PlainPixelfly, copy_weights, plain_like
@@ -135,6 +135,11 @@ def _densities(config: PixelflyConfig) -> tuple[float, ...]:
 def _choose(network: Network, schema: Schema, price: Price, limit: float, config: PixelflyConfig) -> _Candidate:
     """The largest density whose price meets the limit, found by bisection: the price grows with the density."""
     densities = _distinct(schema, config)
+    if not densities:
+        raise TargetError(
+            f"blocks of {config.block} fit into no layer at a density of {max(_densities(config)):g}",
+            "ask for more density, or for smaller blocks (block)",
+        )
     low, high = 0, len(densities) - 1
     best: _Candidate | None = None
     smallest: float | None = None
@@ -157,8 +162,6 @@ def _choose(network: Network, schema: Schema, price: Price, limit: float, config
 
 def _distinct(schema: Schema, config: PixelflyConfig) -> list[float]:
     """The densities that give different networks."""
-    from nasc.block_sparse.budget import allocate
-
     seen: dict[tuple[Form, ...], float] = {}
     for density in _densities(config):
         forms = allocate(schema.matrices, density, block=config.block, low_rank_share=config.low_rank_share)
