@@ -18,6 +18,9 @@ EXTRAS = {
     "torchvision": "zoo",
     "transformers": "zoo",
     "PIL": "images",
+    "lightning": "lightning",
+    "mlflow": "tracking",
+    "wandb": "tracking",
 }
 """The extra of nasc that brings a package that is not always there."""
 

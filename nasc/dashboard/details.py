@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasc.dashboard.curves import Curves, read_curves
+from nasc.dashboard.families import MemberInfo, read_members
 from nasc.records import Entry, Record
 from nasc.units import format_bytes, format_seconds
 
@@ -54,7 +55,7 @@ class RunDetails:
         widths: Its dims; ranks of factored layers are dims too.
         forms: Bits and densities of single weights, where a method decided them.
         curves: Its training history, None where there is none.
-        family: Members of a sorted family, as rows of plain values.
+        family: Members of a sorted family, from fast to slow.
         analyses: What ``nasc analyze`` left in its folder.
         problems: What could not be read.
     """
@@ -65,7 +66,7 @@ class RunDetails:
     widths: tuple[WidthInfo, ...]
     forms: tuple[FormInfo, ...]
     curves: Curves | None
-    family: tuple[Mapping[str, Any], ...]
+    family: tuple[MemberInfo, ...]
     analyses: tuple[AnalysisInfo, ...]
     problems: tuple[str, ...]
 
@@ -85,7 +86,7 @@ def build_details(entry: Entry) -> RunDetails:
         widths=tuple(WidthInfo(w.name, w.dense, w.kept) for w in record.widths),
         forms=_forms(record),
         curves=read_curves(entry.folder / record.history, problems) if record.history else None,
-        family=_family(home / "family.json", problems),
+        family=read_members(home, record, problems),
         analyses=_analyses(home / ANALYSES, problems),
         problems=tuple(problems),
     )
@@ -148,22 +149,17 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _family(path: Path, problems: list[str]) -> tuple[Mapping[str, Any], ...]:
-    """The members of a sorted family: a JSON list of rows, or an object that holds one as ``members``."""
-    content = _read_json(path, problems)
-    members = content.get("members") if isinstance(content, dict) else content
-    return tuple(row for row in members if isinstance(row, dict)) if isinstance(members, list) else ()
-
-
 def _analyses(folder: Path, problems: list[str]) -> tuple[AnalysisInfo, ...]:
     found = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         content = _read_json(path, problems)
         figure = content.get("figure") if isinstance(content, dict) else None
         if isinstance(figure, dict) and isinstance(figure.get("data"), list):
-            layout = figure.get("layout") if isinstance(figure.get("layout"), dict) else {}
+            given = figure.get("layout")
+            layout: dict[str, Any] = given if isinstance(given, dict) else {}
             title = str(content.get("title") or path.stem.replace("_", " "))
-            found.append(AnalysisInfo(title, {"data": figure["data"], "layout": {**layout, "template": None}}))
+            plain = {**layout, "template": None, "title": None}  # the page has its own colours and puts the title above
+            found.append(AnalysisInfo(title, {"data": figure["data"], "layout": plain}))
     return tuple(found)
 
 

@@ -149,6 +149,28 @@ def quiet_browser(browser: Browser) -> Iterator[Browser]:
     assert foreign == []
 
 
+@pytest.fixture(scope="session")
+def make_family() -> Callable[..., None]:
+    """Writes a family of three members of one layer into a folder."""
+    from nasc.family import Family, KernelLine, MemberLine, Way, save_family
+
+    def write(folder: Path) -> None:
+        kernel = KernelLine("head", "linear", {"rows": 1}, {"c_in": [1000], "c_out": ["conv1"]}, macs_per=1)
+        accuracies = {4: 0.6, 8: 0.8, 12: 0.7}
+        members = tuple(
+            MemberLine(f"width {width}", {"conv1": width / 16}, {"conv1": width}, 0, accuracy=accuracy)
+            for width, accuracy in accuracies.items()
+        )
+        save_family(
+            Family(
+                "run-0", "digits-cnn", "digits", 10, (1, 8, 8), {"conv1": 16}, 100, (Way(0, (kernel,)),), members, 100
+            ),
+            folder,
+        )
+
+    return write
+
+
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>"
 
 

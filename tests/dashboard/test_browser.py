@@ -30,10 +30,9 @@ conv,height=8 width=8 kernel_h=3 kernel_w=3 stride_h=1 stride_w=1 dilation_h=1 d
 
 
 @pytest.fixture
-def page(tmp_path: Path, fill: Fill, nasc_home: Path) -> str:
+def page(tmp_path: Path, fill: Fill, nasc_home: Path, make_family: Callable[[Path], None]) -> str:
     runs = fill(tmp_path / "runs", 4)
-    members = [{"predicted_s": 1e-3 * k, "accuracy": 0.5 + 0.1 * k, "sizes": {"conv1": 4 * k}} for k in (1, 2, 3)]
-    (runs / "run-0" / "family.json").write_text(json.dumps(members))
+    make_family(runs / "run-0")
     (runs / "run-0" / "analysis").mkdir()
     figure = {"data": [{"type": "bar", "x": ["a"], "y": [1]}], "layout": {}}
     (runs / "run-0" / "analysis" / "entropy.json").write_text(
@@ -127,14 +126,15 @@ def test_tabs_and_table_work_from_the_keyboard(quiet_browser: Any, page: str) ->
     assert b.run(unnamed) == []
 
 
-def test_the_slider_goes_from_target_to_member(quiet_browser: Any, page: str) -> None:
+def test_the_slider_goes_from_target_to_the_most_accurate_member_within_it(quiet_browser: Any, page: str) -> None:
     b = quiet_browser
     b.open(f"{page}#view=run&run=run-0")
     drawn(b, "family-line")
-    assert b.run("document.getElementById('member-says').textContent") == "3.00 ms, accuracy 80.0 %"
+    says = "document.getElementById('member-says').textContent"
+    assert b.run(says) == "0.012 MMAC: width 8, accuracy 80.0 %"  # the dearest of all is less accurate
     b.run("(() => { const m = document.getElementById('member'); m.value = 0; m.oninput(); })()")
-    assert b.run("document.getElementById('member-says').textContent") == "1.00 ms, accuracy 60.0 %"
-    b.until("document.getElementById('family-line').data[1].x[0] === 1")
+    assert b.run(says) == "0.004 MMAC: width 4, accuracy 60.0 %"
+    b.until("document.getElementById('family-line').data.at(-1).x[0] === 0.004")
 
 
 def test_the_runs_are_downloaded_as_csv_and_figures_as_pictures(quiet_browser: Any, page: str) -> None:

@@ -131,7 +131,7 @@ def test_a_damaged_family_or_analysis_is_a_sentence_and_the_rest_is_shown(tmp_pa
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "good.json").write_text('{"title": "IoU", "figure": {"data": []}}')
     (tmp_path / "analysis" / "torn.json").write_text('{"title": ')
-    (tmp_path / "family.json").write_text("[1, ")
+    (tmp_path / "family.json").write_text("[1, ")  # as a kill leaves no file, but a bad disk may
     details = build_details(Entry(make_record(), tmp_path))
     assert [analysis.title for analysis in details.analyses] == ["IoU"]
     assert details.family == ()

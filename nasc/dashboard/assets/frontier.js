@@ -51,7 +51,9 @@
     const methods = [...new Set(timed.map((i) => c.method[i]))];
     for (const method of methods) {
       const own = sharp.filter((i) => c.method[i] === method);
-      data.push({ type: "scatter", mode: "markers", name: text(method), x: own.length ? own.map((i) => unit.of(c.measured_s[i])) : [null], y: own.length ? own.map((i) => 100 * c.accuracy[i]) : [null], customdata: own,
+      // The legend takes the look of a trace's first point, which may be a dimmed one; so it has a trace of its own.
+      data.push({ type: "scatter", mode: "markers", name: text(method), legendgroup: method, x: [null], y: [null], marker: { size: 10, ...style(method) } });
+      data.push({ type: "scatter", mode: "markers", name: text(method), legendgroup: method, showlegend: false, x: own.map((i) => unit.of(c.measured_s[i])), y: own.map((i) => 100 * c.accuracy[i]), customdata: own,
         marker: { size: own.map((i) => i === picked ? 15 : 10), opacity: own.map((i) => onFront.has(i) || i === picked ? 1 : DIMMED), line: { width: 1, color: "rgba(255,255,255,.75)" }, ...style(method) },
         error_x: { array: own.map((i) => unit.of(c.spread_s[i] ?? 0)), thickness: 1.1, width: 2 }, error_y: { array: own.map((i) => 100 * (c.accuracy_stderr[i] ?? 0)), thickness: 1.1, width: 2 },
         hovertext: own.map(hoverHtml), hoverinfo: "text" });

@@ -10,7 +10,10 @@
     const [a, b] = grid.sizes.length === 2 ? [0, 1] : [grid.sizes.length - 2, grid.sizes.length - 1];
     const others = grid.sizes.map((_, k) => k).filter((k) => k !== a && k !== b);
     const top = others.map((k) => grid.rows.reduce((m, row) => Math.max(m, row[k]), 0));
-    const rows = grid.rows.filter((row) => others.every((k, place) => row[k] === top[place]));
+    const plane = grid.rows.filter((row) => others.every((k, place) => row[k] === top[place]));
+    const filled = (k) => plane.reduce((all, row) => all.set(row[k], (all.get(row[k]) ?? 0) + 1), new Map());
+    const [ofA, ofB] = [filled(a), filled(b)]; // widths that were measured once are held out, and no line of the grid
+    const rows = plane.filter((row) => ofA.get(row[a]) > 1 && ofB.get(row[b]) > 1);
     const xs = [...new Set(rows.map((row) => row[b]))].sort((p, q) => p - q), ys = [...new Set(rows.map((row) => row[a]))].sort((p, q) => p - q);
     if (xs.length < 2 || ys.length < 2) return null;
     const unit = nasc.unitFor(rows.map((row) => row.at(-1))), found = new Map(rows.map((row) => [`${row[a]} ${row[b]}`, row.at(-1)]));
@@ -52,28 +55,26 @@
       layout: { height: 110 + 34 * Math.max(dims.length, 3), barmode: "group", bargap: 0.25, yaxis: { autorange: "reversed", type: "category", showgrid: false }, xaxis: { title: { text: "entries kept (%)" }, range: [0, 104] } } };
   }
 
-  const timeOf = (member) => member.measured_s ?? member.predicted_s ?? member.latency_s ?? null;
-  const scoreOf = (member) => member.accuracy ?? member.predicted_accuracy ?? null;
-  const sizesOf = (member) => member.sizes ?? member.widths ?? {};
-
-  // The members of a sorted family by time; each row of the map is a dim, each column a member.
+  // The members of a sorted family, cheapest first; each row of the map is a dim, each column a member.
   function family(run) {
-    const members = run.family.filter((m) => timeOf(m) !== null).sort((p, q) => timeOf(p) - timeOf(q));
-    if (!members.length) return null;
-    const unit = nasc.unitFor(members.map(timeOf)), dims = [...new Set(members.flatMap((m) => Object.keys(sizesOf(m))))];
-    const most = new Map(dims.map((dim) => [dim, members.reduce((top, m) => Math.max(top, sizesOf(m)[dim] ?? 0), 1)]));
-    const times = members.map((m) => Number(unit.of(timeOf(m)).toPrecision(4)));
+    const members = run.family, timed = members[0].unit === "seconds";
+    const unit = timed ? nasc.unitFor(members.map((m) => m.price)) : { name: "MMAC", of: (value) => value / 1e6 };
+    const dims = [...new Set(members.flatMap((m) => Object.keys(m.shares)))], prices = members.map((m) => Number(unit.of(m.price).toPrecision(4)));
+    const points = (name, places, marker) => ({ type: "scatter", mode: "markers", name, x: places.map((k) => prices[k]), y: places.map((k) => 100 * members[k].accuracy), marker,
+      hovertext: places.map((k) => `<b>${text(members[k].label)}</b><br>${prices[k]} ${unit.name}<br>${nasc.percent(members[k].accuracy)}${members[k].predicted ? " (predicted)" : ""}`), hoverinfo: "text" });
+    const all = members.map((_, k) => k), known = all.filter((k) => !members[k].predicted), guessed = all.filter((k) => members[k].predicted);
+    // Of the members within the target, the most accurate.
+    const choose = (place) => all.filter((k) => members[k].price <= members[place].price).reduce((best, k) => members[k].accuracy > members[best].accuracy ? k : best, 0);
     return {
-      members, unit,
-      map: dims.length ? { data: [{ type: "heatmap", x: times.map((t, k) => `${k + 1}: ${t} ${unit.name}`), y: dims.map(text), z: dims.map((dim) => members.map((m) => 100 * (sizesOf(m)[dim] ?? 0) / most.get(dim))), zmin: 0, zmax: 100, colorscale: SCALE,
+      members,
+      map: dims.length ? { data: [{ type: "heatmap", x: prices.map((p, k) => `${k + 1}: ${p} ${unit.name}`), y: dims.map(text), z: dims.map((dim) => members.map((m) => 100 * (m.shares[dim] ?? 1))), zmin: 0, zmax: 100, colorscale: SCALE,
         colorbar: { title: { text: "% kept" }, thickness: 12, outlinewidth: 0 }, hovertemplate: "%{y}<br>member %{x}<br>%{z:.0f} %<extra></extra>" }],
-        layout: { height: 120 + 22 * Math.max(dims.length, 4), xaxis: { type: "category", showticklabels: members.length <= 24, title: { text: "members, from fast to slow" }, showgrid: false }, yaxis: { type: "category", autorange: "reversed", showgrid: false } } } : null,
-      line: (place) => ({ data: [
-        { type: "scatter", mode: "markers", name: "members", x: times, y: members.map((m) => scoreOf(m) === null ? null : 100 * scoreOf(m)), marker: { size: 8, color: PALETTE[0], opacity: 0.55 } },
-        { type: "scatter", mode: "markers", name: "chosen", x: [times[place]], y: [scoreOf(members[place]) === null ? null : 100 * scoreOf(members[place])], marker: { size: 15, color: PALETTE[1], line: { width: 2, color: "rgba(255,255,255,.8)" } } }],
-        layout: { height: 340, xaxis: { title: { text: `latency (${unit.name})` } }, yaxis: { title: { text: "accuracy (%)" } } } }),
-      say: (place) => { const m = members[place]; return `${nasc.seconds(timeOf(m))}${scoreOf(m) === null ? "" : `, accuracy ${nasc.percent(scoreOf(m))}`}${m.accuracy === undefined && m.predicted_accuracy !== undefined ? " (predicted)" : ""}`; },
-      timeOf,
+        layout: { height: 120 + 22 * Math.max(dims.length, 4), xaxis: { type: "category", showticklabels: members.length <= 10, title: { text: "members, from fast to slow" }, showgrid: false }, yaxis: { type: "category", autorange: "reversed", showgrid: false } } } : null,
+      line: (place) => ({ data: [points("evaluated", known, { size: 8, color: PALETTE[0], opacity: 0.6 }), ...(guessed.length ? [points("accuracy predicted", guessed, { size: 8, color: NEUTRAL, opacity: 0.6 })] : []),
+        points("chosen", [choose(place)], { size: 15, color: PALETTE[1], line: { width: 2, color: "rgba(255,255,255,.8)" } })],
+        layout: { height: 340, xaxis: { title: { text: timed ? `latency by the table (${unit.name})` : `multiply-adds (${unit.name})` } }, yaxis: { title: { text: "accuracy (%)" } },
+          shapes: [{ type: "line", x0: prices[place], x1: prices[place], yref: "paper", y0: 0, y1: 1, line: { dash: "dot", color: NEUTRAL, width: 1.5 } }] } }),
+      say: (place) => { const m = members[choose(place)]; return `${prices[place]} ${unit.name}: ${m.label}, accuracy ${nasc.percent(m.accuracy)}${m.predicted ? " (predicted)" : ""}`; },
     };
   }
 

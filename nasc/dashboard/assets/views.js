@@ -121,10 +121,10 @@
     await Promise.all(figures.map(([id, figure]) => draw(id, figure)));
   }
 
-  // The slider goes from the fastest member to the slowest; what it stops at is the slowest that meets that target.
+  // The slider goes from the fastest member's price to the slowest's; each is a target.
   function familyCards(members, figures) {
     const move = () => { const place = Number(byId("member").value); byId("member-says").textContent = members.say(place); byId("member").setAttribute("aria-valuetext", members.say(place)); draw("family-line", members.line(place)); };
-    const section = card("family-line", "A sorted family", "Move the target: the chosen member is the slowest that meets it.");
+    const section = card("family-line", "A sorted family", "Move the target: of the members that meet it, the most accurate is chosen.");
     section.querySelector("p").after(make("div", { className: "slider" }, make("label", { for: "member", textContent: "Target" }),
       make("input", { type: "range", id: "member", min: 0, max: members.members.length - 1, step: 1, value: members.members.length - 1, oninput: move }), make("output", { id: "member-says", textContent: members.say(members.members.length - 1) })));
     figures.push(["family-line", members.line(members.members.length - 1)]);
@@ -133,9 +133,15 @@
     return [section, card("family-map", "Members of the family", "What share of every dim each member keeps.")];
   }
 
+  // What one would compare a run with: another method for the same target under the same conditions, else any other run.
+  function rival(view) {
+    const c = nasc.columns, near = (i) => c.conditions[i] === c.conditions[view.run] && c.target[i] === c.target[view.run];
+    return view.chosen.find((i) => near(i) && c.method[i] !== c.method[view.run]) ?? view.chosen.find((i) => i !== view.run);
+  }
+
   async function versus(host, view) {
     if (view.run === null || nasc.count < 2) { host.replaceChildren(empty("Two runs are needed.")); return; }
-    const other = view.with ?? view.chosen.find((i) => i !== view.run) ?? view.run, [a, b] = [view.run, other];
+    const other = view.with ?? rival(view) ?? view.run, [a, b] = [view.run, other];
     const [first, second] = await Promise.all([nasc.details(a), nasc.details(b)]);
     const c = nasc.columns, row = (name, show) => make("tr", {}, make("th", { scope: "row", textContent: name }), make("td", { textContent: show(a) }), make("td", { textContent: show(b) }));
     host.replaceChildren(make("section", { className: "card" }, make("div", { className: "bar" }, make("h2", { textContent: "Two models, layer by layer" }),
