@@ -97,7 +97,9 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:
     """Figures for people: few digits, counted reasons as text, and why it broke where it did."""
     short = {key: f"{value:.3g}" for key, value in row.items() if isinstance(value, float)}
-    lists = {key: "; ".join(f"{name} ({n})" for name, n in row.get(key, {}).items()) for key in ("left_alone", "no_rule")}
+    lists = {
+        key: "; ".join(f"{name} ({n})" for name, n in row.get(key, {}).items()) for key in ("left_alone", "no_rule")
+    }
     return {**short, **lists, "why_not": row.get("why_not") or row.get("broke") or row.get("reload_error", "")}
 
 
@@ -121,7 +123,9 @@ def report(rows: Sequence[Mapping[str, Any]]) -> None:
     print(f"slowest trace: {max(row['walk_s'] + row['export_s'] for row in traced):.1f} s of processor time")
     for tool in TOOLS[1:]:
         pruned = {model for model, word in by_tool[tool].items() if word == "pruned"}
-        print(f"{tool}: pruned {len(pruned)} of {len(by_tool[tool])}, of which nasc is not right on {len(pruned - right)}:")
+        print(
+            f"{tool}: pruned {len(pruned)} of {len(by_tool[tool])}, of which nasc is not right on {len(pruned - right)}:"
+        )
         print("   ", ", ".join(sorted(pruned - right & set(by_tool[tool]))) or "none")
     for row in ours:
         if (word := outcome(row)) != "right":

@@ -217,15 +217,20 @@ _RECIPES: Mapping[str, _Recipe] = {
     "bert": _Recipe("BertForSequenceClassification", inputs="ids and mask"),
     "bert-mlm": _Recipe("BertForMaskedLM"),
     "roberta": _Recipe("RobertaForSequenceClassification", {"pad_token_id": 1}),
-    "distilbert": _Recipe("DistilBertForSequenceClassification", {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 96}),
+    "distilbert": _Recipe(
+        "DistilBertForSequenceClassification", {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 96}
+    ),
     "albert": _Recipe("AlbertForSequenceClassification", {"embedding_size": 32}),
     "electra": _Recipe("ElectraForSequenceClassification", {"embedding_size": 32}),
-    "deberta": _Recipe("DebertaForSequenceClassification", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+    "deberta": _Recipe(
+        "DebertaForSequenceClassification", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+    ),
     "deberta-v2": _Recipe(
         "DebertaV2ForSequenceClassification", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
     ),
     "mobilebert": _Recipe(
-        "MobileBertForSequenceClassification", {"embedding_size": 32, "intra_bottleneck_size": 32, "true_hidden_size": 32}
+        "MobileBertForSequenceClassification",
+        {"embedding_size": 32, "intra_bottleneck_size": 32, "true_hidden_size": 32},
     ),
     "squeezebert": _Recipe("SqueezeBertForSequenceClassification", {"embedding_size": 64}),
     "mpnet": _Recipe("MPNetForSequenceClassification", {"pad_token_id": 1}),
@@ -235,7 +240,8 @@ _RECIPES: Mapping[str, _Recipe] = {
     "xlnet": _Recipe("XLNetForSequenceClassification", {"d_model": 64, "n_layer": 2, "n_head": 4, "d_inner": 96}),
     "gpt2": _Recipe("GPT2LMHeadModel", _GPT),
     "gpt-neo": _Recipe(
-        "GPTNeoForCausalLM", {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "max_position_embeddings": 64}
+        "GPTNeoForCausalLM",
+        {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "max_position_embeddings": 64},
     ),
     "gpt-neox": _Recipe("GPTNeoXForCausalLM"),
     "gptj": _Recipe("GPTJForCausalLM", {**_GPT, "rotary_dim": 8}),
@@ -294,7 +300,10 @@ _RECIPES: Mapping[str, _Recipe] = {
         plain=True,
     ),
     "convnext": _Recipe(
-        "ConvNextForImageClassification", {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1]}, "pixels", plain=True
+        "ConvNextForImageClassification",
+        {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1]},
+        "pixels",
+        plain=True,
     ),
     "segformer": _Recipe("SegformerForSemanticSegmentation", {}, "pixels", plain=True),
     "mobilevit": _Recipe("MobileViTForImageClassification", {"image_size": 64}, "pixels", plain=True),
@@ -312,8 +321,15 @@ _RECIPES: Mapping[str, _Recipe] = {
         "CLIPModel",
         {
             "projection_dim": 32,
-            "text_config": {k: v for k, v in _TINY.items() if k != "use_cache"} | {"eos_token_id": 2, "bos_token_id": 1},
-            "vision_config": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96, **_VIT},
+            "text_config": {k: v for k, v in _TINY.items() if k != "use_cache"}
+            | {"eos_token_id": 2, "bos_token_id": 1},
+            "vision_config": {
+                "hidden_size": 64,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "intermediate_size": 96,
+                **_VIT,
+            },
         },
         "pair",
         plain=True,
@@ -321,7 +337,9 @@ _RECIPES: Mapping[str, _Recipe] = {
     "wav2vec2": _Recipe("Wav2Vec2ForSequenceClassification", _CONV_SOUND, "sound"),
     "hubert": _Recipe("HubertForSequenceClassification", _CONV_SOUND, "sound"),
     "ast": _Recipe(
-        "ASTForAudioClassification", {"num_mel_bins": 32, "max_length": 64, "patch_size": 8, "time_stride": 8, "frequency_stride": 8}, "spectrum"
+        "ASTForAudioClassification",
+        {"num_mel_bins": 32, "max_length": 64, "patch_size": 8, "time_stride": 8, "frequency_stride": 8},
+        "spectrum",
     ),
     "whisper": _Recipe(
         "WhisperForConditionalGeneration",
@@ -336,8 +354,10 @@ def _transformers(recipe: _Recipe) -> Built:
 
     import_torchvision()  # transformers imports it when it is installed
     model_class = getattr(importlib.import_module("transformers"), recipe.model)
-    config = model_class.config_class(**({} if recipe.plain else _TINY), **recipe.changes) if recipe.plain else (
-        model_class.config_class(**{**_TINY, **recipe.changes})
+    config = (
+        model_class.config_class(**({} if recipe.plain else _TINY), **recipe.changes)
+        if recipe.plain
+        else (model_class.config_class(**{**_TINY, **recipe.changes}))
     )
     names, inputs = _CALLS[recipe.inputs]
     model = model_class(config)
@@ -361,7 +381,10 @@ class DeepResidual(nn.Module):
         self.stem = nn.Conv2d(3, channels, 3, padding=1)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1)
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.BatchNorm2d(channels),
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 1),
             )
             for _ in range(blocks)
         )
@@ -390,10 +413,15 @@ _ZOO: dict[str, Callable[[], Built]] = {
     "torchvision:vit_b_16": partial(_torchvision, "vit_b_16", image_size=64),
     "torchvision:maxvit_t": partial(_torchvision, "maxvit_t", lambda: _picture(224)),
     **{f"torchvision:{name}": partial(_torchvision, name, weights_backbone=None) for name in _TV_SEGMENTATION.split()},
-    **{f"torchvision:{name}": partial(_torchvision, name, lambda: (torch.randn(1, 3, 16, 64, 64),)) for name in _TV_VIDEO.split()},
+    **{
+        f"torchvision:{name}": partial(_torchvision, name, lambda: (torch.randn(1, 3, 16, 64, 64),))
+        for name in _TV_VIDEO.split()
+    },
     "torchvision:s3d": partial(_torchvision, "s3d", lambda: (torch.randn(1, 3, 16, 224, 224),)),
     "torchvision:mvit_v1_b": partial(_torchvision, "mvit_v1_b", lambda: (torch.randn(1, 3, 16, 224, 224),)),
-    "torchvision:raft_small": partial(_torchvision, "raft_small", lambda: (*_picture(128, batch=1), *_picture(128, batch=1))),
+    "torchvision:raft_small": partial(
+        _torchvision, "raft_small", lambda: (*_picture(128, batch=1), *_picture(128, batch=1))
+    ),
     **{f"torchvision:{name}": partial(_detector, name) for name in _TV_DETECTION.split()},
     **{f"timm:{name}": partial(_timm, name, 64) for name in _TIMM_64.split()},
     **{f"timm:{name}": partial(_timm, name) for name in _TIMM_OWN_SIZE.split()},

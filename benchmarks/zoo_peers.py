@@ -103,7 +103,22 @@ def _last_layers(model: nn.Module, inputs: tuple[Any, ...]) -> list[nn.Module]:
     return [module for module, place in results if place in outputs] or [module for module, _ in results[-1:]]
 
 
-_PROJECTIONS = ("qkv", "query", "key", "value", "q_proj", "k_proj", "v_proj", "q", "k", "v", "q_lin", "k_lin", "v_lin", "kv")
+_PROJECTIONS = (
+    "qkv",
+    "query",
+    "key",
+    "value",
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "q",
+    "k",
+    "v",
+    "q_lin",
+    "k_lin",
+    "v_lin",
+    "kv",
+)
 
 
 def _head_counts(model: nn.Module) -> dict[nn.Module, int]:
