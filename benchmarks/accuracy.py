@@ -20,10 +20,16 @@ METHODS = ("dense", "width-multiplier", "magnitude-uniform", "magnitude-global",
 TARGET = "-50%"
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"train_size": 1000, "epochs": 2, "models": ("resnet-tiny",)},
-    "small": {"train_size": 20_000, "epochs": 15, "models": ("resnet-tiny",)},
+    "small": {"train_size": 10_000, "epochs": 15, "models": ("resnet-tiny@2",)},
     "full": {"train_size": None, "epochs": 200, "models": ("resnet-tiny", "mobilenetv3-tiny")},
 }
-PAIRS = (("cifar10", "resnet-tiny"), ("fashion-mnist", "resnet-tiny"), ("cifar10", "mobilenetv3-tiny"))
+PAIRS = (
+    ("cifar10", "resnet-tiny@2"),
+    ("fashion-mnist", "resnet-tiny@2"),
+    ("cifar10", "resnet-tiny"),
+    ("fashion-mnist", "resnet-tiny"),
+    ("cifar10", "mobilenetv3-tiny"),
+)
 
 
 def cells(size: str, seeds: int) -> list[Cell]:

@@ -60,12 +60,12 @@ class SurrogateConfig:
     freeze_at_target: bool = False
 
     start: float = 0.2
-    end: float = 0.5
+    end: float = 0.6
     interval: int = 8
     memory: float = 0.98
     sensitivity: float = 0.3
     crowding: float = 2.0
-    fade: float = 0.1
+    fade: float = 0.2
     floor: float = 0.1
     on_steps: bool = True
 
