@@ -76,8 +76,9 @@ class Ledger:
         """
         if record.run in self.records:
             return False
-        append_record(_from_here(record), self.folder / RECORDS)
-        self.records[record.run] = record
+        moved = _from_here(record)
+        append_record(moved, self.folder / RECORDS)
+        self.records[record.run] = moved
         (self.folder / FAILURES / f"{record.run}.json").unlink(missing_ok=True)
         self.failures.pop(record.run, None)
         return True
