@@ -14,7 +14,7 @@ from nasc.errors import UsageError
 def random_blocks(rows: int, columns: int, blocks: int, seed: int) -> Tensor:
     """Blocks drawn without replacement, bool, shape (P, Q); every row and column holds one where there are enough."""
     _require_blocks(rows, columns, blocks)
-    generator = torch.Generator().manual_seed(seed)
+    generator = _generator(seed)
     noise = torch.rand(rows, columns, generator=generator)
     longest = max(rows, columns)
     if blocks >= longest:  # a shuffled diagonal first
@@ -27,7 +27,7 @@ def random_blocks(rows: int, columns: int, blocks: int, seed: int) -> Tensor:
 
 def random_elements(out_features: int, in_features: int, weights: int, seed: int) -> Tensor:
     """Single weights drawn without replacement, bool, shape (out_features, in_features)."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = _generator(seed)
     return keep_largest(torch.rand(out_features, in_features, generator=generator), weights)
 
 
@@ -73,7 +73,7 @@ def big_bird(rows: int, columns: int, blocks: int, seed: int, *, globals_: int =
             f"{window}; got {blocks}",
             "ask for more density, or fewer globals",
         )
-    noise = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed))
+    noise = torch.rand(rows, columns, generator=_generator(seed))
     return base | keep_largest(noise.masked_fill(base, -1.0), missing)
 
 
@@ -115,7 +115,7 @@ def hashed_attention(q: Tensor, k: Tensor, *, buckets: int, seed: int) -> Tensor
     Returns:
         Bool, shape (..., length, length); every position sees itself.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = _generator(seed)
     rotation = torch.randn(q.shape[-1], buckets // 2, generator=generator).to(q)
     hashes = [torch.cat([t @ rotation, -(t @ rotation)], -1).argmax(-1) for t in (q, k)]
     same = hashes[0][..., :, None] == hashes[1][..., None, :]
@@ -158,6 +158,11 @@ class MaskedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer over the last axis."""
         return nn.functional.linear(x, self.linear.weight * self.elements, self.linear.bias)
+
+
+def _generator(seed: int) -> torch.Generator:
+    """A stream of its own: a model drawn with the same seed would otherwise start with the very noise that ranks it."""
+    return torch.Generator().manual_seed(seed ^ 0x5851F42D4C957F2D)
 
 
 def _offset(rows: int, columns: int) -> Tensor:

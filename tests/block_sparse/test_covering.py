@@ -40,7 +40,7 @@ def test_all_full_stride_butterflies_of_one_side_cover_the_same():
     assert nominal == pytest.approx([0.0107, 0.0195, 0.035, 0.0625, 0.109, 0.1875], abs=5e-4)
     assert {butterfly_cover(1024, s, 1024 // s, 32) for s in (1, 2, 4, 8, 16, 32)} == {0.1875}
     random = [random_cover(p, s, 32) for p, s in zip(nominal, (1, 2, 4, 8, 16, 32), strict=True)]
-    assert random == pytest.approx([1.0, 0.997, 0.90, 0.63, 0.38, 0.19], abs=0.01)
+    assert random == pytest.approx([1.0, 0.997, 0.90, 0.63, 0.38, 0.19], abs=0.015)
 
 
 def test_a_cover_is_counted_in_whole_blocks():
