@@ -149,6 +149,7 @@ def kernel_seconds(kernel: Kernel, sizes: Sizes, table: Table) -> float | Tensor
         OutsideTable: The table never measured it; names the kernel.
     """
     try:
-        return table.seconds(kernel.signature, kernel_sizes(kernel, sizes))
+        seconds = table.seconds(kernel.signature, kernel_sizes(kernel, sizes))
+        return seconds * kernel.share(sizes) if kernel.gates else seconds
     except OutsideTable as outside:
         raise OutsideTable(f"{kernel.name}: {outside.message}", outside.hint) from outside

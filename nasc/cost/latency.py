@@ -51,7 +51,7 @@ def price_latency(network: Network, sizes: Sizes, table: Table) -> LatencyPrice:
     uncovered: list[str] = []
     work = missing = 0.0
     for kernel in network.kernels:
-        if kernel.kind == "free":
+        if kernel.kind == "free" or not kernel.share(sizes):
             continue
         load = _work(network, kernel, sizes)
         work += load

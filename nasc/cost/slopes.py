@@ -58,8 +58,12 @@ def price_and_slopes(
         view = table_for(network, table)
         value += call_seconds(view)
         for kernel, indices in plan.kernels:
-            parts = dict(zip(KINDS[kernel.kind].sizes, (evaluated[index] for index in indices), strict=True))
+            known = [evaluated[index] for index in indices]
+            count = len(KINDS[kernel.kind].sizes)
+            parts = dict(zip(KINDS[kernel.kind].sizes, known[:count], strict=True))
             seconds, gradient = _kernel_seconds(kernel, parts, view)
+            if kernel.gates:
+                seconds, gradient = _product(1, [(seconds, gradient), *known[count:]])
             value += seconds
             _add(slopes, gradient)
     if unit == "bytes":
@@ -79,7 +83,7 @@ class _Plan:
         axes: The distinct axes.
         macs: Factor and axis indices of every product in the multiply-adds.
         params: The same for the parameters.
-        kernels: Timed kernels with the axis index of each size.
+        kernels: Timed kernels with the axis index of each size, then of each gate.
     """
 
     axes: tuple[Axis, ...]
@@ -109,7 +113,7 @@ def _make_plan(network: Network) -> _Plan:
         return tuple(index.setdefault(axis, len(index)) for axis in axes)
 
     def of_kernel(kernel: Kernel) -> tuple[int, ...]:
-        return indices([kernel.sizes[name] for name in KINDS[kernel.kind].sizes])
+        return indices(kernel.axes)
 
     macs = tuple((kernel.macs_per, of_kernel(kernel)) for kernel in network.kernels if kernel.macs_per)
     params = tuple((1, indices(axes)) for _, axes in learned_parameters(network))

@@ -1,8 +1,10 @@
 """The graph of a model: named dims, kernels over them, and how to mask and slice along them.
 
-:func:`trace` reads a module; :mod:`nasc.graph.slicing` and :mod:`nasc.graph.masking` act on the result.
+:func:`trace` reads a module, :func:`with_depth` adds its residual branches as dims of size one;
+:mod:`nasc.graph.slicing` and :mod:`nasc.graph.masking` act on the result.
 """
 
+from nasc.graph.depth import with_depth
 from nasc.graph.dims import Axis, Dim, Sizes, Sum
 from nasc.graph.network import Contraction, Kernel, Network, Rewrite, Weights
 from nasc.graph.selection import Selection
@@ -20,4 +22,5 @@ __all__ = [
     "Sum",
     "Weights",
     "trace",
+    "with_depth",
 ]

@@ -21,10 +21,32 @@ class Contraction:
     Args:
         parameter: Dotted name in the user's model.
         axis: The contracted axis of the parameter (1 for linear and conv weights).
+        only: Names of the dims whose masks act here; None for all of the axis. Where two activations are contracted,
+            masks act on what writes one of them (:mod:`nasc.graph.sites`).
     """
 
     parameter: str
     axis: int
+    only: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A call by which the model reduces over some axes of a tensor: a norm, a mean, a softmax.
+
+    Args:
+        kind: What sort of function, one of :data:`nasc.graph.live.KINDS`' values.
+        node: The call in the program.
+        rank: Axes of its input.
+        places: Which of them are reduced.
+        over: These axes.
+    """
+
+    kind: str
+    node: str
+    rank: int
+    places: tuple[int, ...]
+    over: tuple[Axis, ...]
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,8 @@ class Kernel:
         activation: Clamp folded into it: None, ``"relu"`` or ``"relu6"``.
         macs_per: Multiply-adds per product of sizes; MACs = macs_per * product(sizes) (0 for what multiplies nothing).
         extra: What only a writer needs to know (constants of an op), never part of the price.
+        node: The call of the program it computes, or is a step of.
+        gates: Dims of size one that its price is multiplied by: the branches it belongs to (:mod:`nasc.graph.depth`).
     """
 
     name: str
@@ -69,6 +93,13 @@ class Kernel:
     activation: str | None = None
     macs_per: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    node: str = ""
+    gates: tuple[Dim, ...] = ()
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Everything its price depends on: its sizes in the kind's order, then its gates."""
+        return (*(self.sizes[name] for name in KINDS[self.kind].sizes), *(Axis((gate,)) for gate in self.gates))
 
     @property
     def kind(self) -> str:
@@ -82,9 +113,35 @@ class Kernel:
     def macs(self, sizes: Sizes | None = None) -> int | float | Tensor:
         """Multiply-adds for a batch of one (1 MAC = 2 FLOP), for int or tensor sizes."""
         result: int | float | Tensor = self.macs_per
-        for name in KINDS[self.kind].sizes:
-            result = result * self.sizes[name].size(sizes)
+        for axis in self.axes:
+            result = result * axis.size(sizes)
         return result
+
+    def share(self, sizes: Sizes | None = None) -> int | float | Tensor:
+        """How much of it there is: the product of its gates."""
+        result: int | float | Tensor = 1
+        for gate in self.gates:
+            result = result * Axis((gate,)).size(sizes)
+        return result
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A residual branch that can be removed: ``y = x + f(x)`` becomes ``y = x``.
+
+    Args:
+        gate: Name of the dim of size 1 that stands for it.
+        addition: The call that adds it, in the program.
+        skip: The node whose value stays.
+        scaled: Parameters that a relaxed gate multiplies, so that a zero makes the branch vanish.
+        parameters: All that go with it.
+    """
+
+    gate: str
+    addition: str
+    skip: str
+    scaled: frozenset[str]
+    parameters: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -124,6 +181,11 @@ class Network:
         names: Dotted parameter or buffer name by placeholder node name.
         running_variances: Buffers whose neutral value is one (running variances of batch norms).
         batch: Batch size the program was exported with; None where the model works for its example's batch only.
+        reductions: The reducing calls that masks can be told to, in order; see :mod:`nasc.graph.live`.
+        written: Where masks of dims act over which two activations are contracted: on what writes one of them.
+        live: Names of the dims that are reduced over and can be masked all the same, by ``reductions`` and ``written``.
+        branches: Residual branches that may be removed, by the name of their gate; none unless asked for
+            (:func:`nasc.graph.depth.with_depth`).
     """
 
     model: nn.Module
@@ -141,6 +203,10 @@ class Network:
     names: Mapping[str, str] = field(default_factory=dict)
     running_variances: tuple[str, ...] = ()
     batch: int | None = None
+    reductions: tuple[Reduction, ...] = ()
+    written: tuple[Contraction, ...] = ()
+    live: frozenset[str] = frozenset()
+    branches: Mapping[str, Branch] = field(default_factory=dict)
 
     @property
     def dense_sizes(self) -> dict[str, int]:
@@ -149,5 +215,17 @@ class Network:
 
     @property
     def maskable(self) -> dict[str, Dim]:
-        """The dims whose entries a zero reader-side mask removes exactly."""
-        return {name: dim for name, dim in self.dims.items() if dim.maskable}
+        """The dims whose entries masks remove exactly (:func:`nasc.graph.masking.masked_call`)."""
+        return {
+            name: dim
+            for name, dim in self.dims.items()
+            if dim.maskable or (name in self.live and dim.frozen is None and dim.size > 1) or name in self.branches
+        }
+
+    def closed(self, kept: Mapping[str, Tensor]) -> dict[str, Branch]:
+        """The branches that a selection's kept indices remove, by the name of the addition that goes."""
+        return {
+            branch.addition: branch
+            for gate, branch in self.branches.items()
+            if gate in kept and kept[gate].numel() == 0
+        }

@@ -19,7 +19,10 @@ _NUMBERS = frozenset({POSITION, TAP, UNUSED})
 
 @dataclass
 class Resolved:
-    """A walk's result in frozen types; fields as in :class:`nasc.graph.network.Network`."""
+    """A walk's result in frozen types; fields as in :class:`nasc.graph.network.Network`.
+
+    ``reasons`` is everything that reduces over a dim, by its name.
+    """
 
     dims: dict[str, Dim]
     parameters: dict[str, tuple[Axis, ...]]
@@ -27,6 +30,7 @@ class Resolved:
     contractions: tuple[Contraction, ...]
     rewrites: dict[str, Rewrite]
     running_variances: tuple[str, ...]
+    reasons: dict[str, tuple[str, ...]]
 
 
 def resolve(walked: Walked) -> Resolved:
@@ -47,6 +51,7 @@ def resolve(walked: Walked) -> Resolved:
         contractions=tuple(Contraction(name, axis) for name, axis in walk.contractions),
         rewrites={node.name: namer.rewrite(draft) for node, draft in walk.rewrites.items()},
         running_variances=tuple(walk.running_variances),
+        reasons={name: tuple(leaf.reasons) for leaf, name in namer.names.items()},
     )
 
 

@@ -10,6 +10,7 @@ from torch.export.graph_signature import OutputKind
 from torch.utils import _pytree as pytree
 
 from nasc.graph.dims import Axis, Dim
+from nasc.graph.masking import masked_state
 from nasc.graph.network import Network
 from nasc.graph.state import full_state
 from nasc.graph.walk import BATCH
@@ -48,24 +49,30 @@ def slice_state(network: Network, kept: Kept, state: Mapping[str, Tensor] | None
 def scatter_state(network: Network, kept: Kept, small_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of :func:`slice_state`: a full-size state that computes what the small model does.
 
-    Removed entries are zero; removed running variances are one.
+    What reads removed entries is zero. The entries themselves are the dense model's: nothing sees them, and zeros could
+    mean a division by zero (a weight norm, a running variance).
 
     Args:
         network: A traced network.
         kept: Kept indices by dim name.
         small_state: Tensors of the small model by dotted name.
     """
-    variances = set(network.running_variances)
+    dense = full_state(network.model)
 
     def scatter(name: str) -> Tensor:
         small, axes = small_state[name], network.parameters[name]
         if not axes:
             return small
-        full = small.new_full([int(axis.size()) for axis in axes], 1 if name in variances else 0)
+        full = dense[name].detach().to(small.device, small.dtype)
         places = torch.meshgrid(*[axis.kept(kept).to(small.device) for axis in axes], indexing="ij")
         return full.index_put(places, small)
 
-    return _once_each(small_state, scatter)
+    full = _once_each(small_state, scatter)
+    alive = {
+        name: torch.zeros(network.dims[name].size).index_fill(0, indices.cpu(), 1.0) for name, indices in kept.items()
+    }
+    known = {**dense, **full}
+    return {**full, **{name: value for name, value in masked_state(network, alive, known).items() if name in full}}
 
 
 def _once_each(state: Mapping[str, Tensor], compute: Callable[[str], Tensor]) -> dict[str, Tensor]:
@@ -193,7 +200,9 @@ class _Slicer:
         self.state = slice_state(network, kept)
 
     def run(self) -> fx.GraphModule:
-        """Copy every node, in order."""
+        """Copy every node, in order; the addition of a removed branch is what it was added to."""
+        closed = self.network.closed(self.kept)
+        by_name = {node.name: node for node in self.network.program.graph.nodes} if closed else {}
         for node in self.network.program.graph.nodes:
             if node.op == "placeholder":
                 self._placeholder(node)
@@ -201,14 +210,29 @@ class _Slicer:
                 self._output(node)
             elif node.op == "get_attr":
                 self._attribute(node, str(node.target), getattr(self.network.program.graph_module, str(node.target)))
+            elif node.name in closed:
+                self.nodes[node] = self.nodes[by_name[closed[node.name].skip]]
             else:
                 self.nodes[node] = self.calls.add(node)
                 self.nodes[node].meta = {
                     key: node.meta[key] for key in ("nn_module_stack", "stack_trace") if key in node.meta
                 }
+        if closed:
+            self._remove_unused()
         module = fx.GraphModule(self.root, self.graph, class_name="Sliced")
         module.train(False)
         return module
+
+    def _remove_unused(self) -> None:
+        """Leave out the calls, parameters and buffers that nothing needs without the removed branches."""
+        for node in reversed(self.graph.nodes):
+            if not node.users and node.op in ("call_function", "get_attr"):
+                self.graph.erase_node(node)
+        used = {str(node.target) for node in self.graph.nodes if node.op == "get_attr"}
+        for name in [*dict(self.root.named_parameters()), *dict(self.root.named_buffers())]:
+            if name not in used:
+                path, _, last = name.rpartition(".")
+                delattr(self.root.get_submodule(path), last)
 
     def _placeholder(self, node: fx.Node) -> None:
         if node.name in self.network.inputs:

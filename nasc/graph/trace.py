@@ -1,7 +1,8 @@
 """From a PyTorch module to a :class:`~nasc.graph.network.Network`.
 
 The stages: export to ATen (:mod:`~nasc.graph.program`), walk the operators and unify axes (:mod:`~nasc.graph.walk`),
-name the dims (:mod:`~nasc.graph.resolve`), lower to kernels (:mod:`~nasc.graph.lowering`).
+name the dims (:mod:`~nasc.graph.resolve`), lower to kernels (:mod:`~nasc.graph.lowering`), find where masks of dims that
+norms run over act (:mod:`~nasc.graph.sites`).
 
 What lowering is given, ``lower(program, tensors, parameters)``:
 
@@ -27,6 +28,7 @@ from nasc.graph.lowering import lower
 from nasc.graph.network import Network
 from nasc.graph.program import export_program
 from nasc.graph.resolve import resolve
+from nasc.graph.sites import mark_live
 from nasc.graph.walk import walk_program
 
 
@@ -69,7 +71,7 @@ def read_program(
     refuse_unknown_sizes(program, model)
     walked = walk_program(program, model, batch)
     resolved = resolve(walked)
-    return Network(
+    network = Network(
         model=model,
         program=program,
         example_inputs=example_inputs,
@@ -86,6 +88,7 @@ def read_program(
         running_variances=resolved.running_variances,
         batch=batch,
     )
+    return mark_live(network, resolved.reasons)
 
 
 def _as_tuple(example_inputs: Any) -> tuple[Any, ...]:

@@ -32,7 +32,7 @@ class Variable:
         batch: The size is the batch, which is free but never pruned.
     """
 
-    __slots__ = ("batch", "factors", "frozen", "parent", "reduced", "size", "summands", "writer")
+    __slots__ = ("batch", "factors", "frozen", "parent", "reasons", "size", "summands", "writer")
 
     def __init__(
         self,
@@ -43,12 +43,17 @@ class Variable:
     ) -> None:
         self.size = int(size)
         self.frozen = frozen
-        self.reduced: str | None = None
+        self.reasons: dict[str, None] = {}  # what reduces over it, in order
         self.parent: Variable | None = None
         self.factors: Factors | None = None
         self.summands = summands
         self.batch = batch
         self.writer: Writer | None = None
+
+    @property
+    def reduced(self) -> str | None:
+        """The first thing that reduces over it; None where nothing does."""
+        return next(iter(self.reasons), None)
 
     @property
     def is_leaf(self) -> bool:
@@ -125,10 +130,9 @@ def freeze(axis: Iterable[Variable], reason: str) -> None:
 
 
 def reduce_over(axis: Iterable[Variable], reason: str) -> None:
-    """Note that an operation mixes the entries of an axis other than through a weight; the first reason stays."""
+    """Note that an operation mixes the entries of an axis other than through a weight; all reasons are kept."""
     for leaf in leaves(axis):
-        if leaf.reduced is None:
-            leaf.reduced = reason
+        leaf.reasons[reason] = None
 
 
 def write(axis: Iterable[Variable], writer: Writer) -> None:
@@ -173,7 +177,7 @@ def merge_fixed(axis: Iterable[Variable]) -> Factors:
 
 def _inherit(parts: Sequence[Variable], whole: Variable) -> None:
     for part in parts:
-        part.reduced, part.writer = whole.reduced, whole.writer
+        part.reasons, part.writer = dict(whole.reasons), whole.writer
 
 
 def split_product(variable: Variable, outer: int) -> bool:
@@ -357,12 +361,12 @@ def _unify_variables(a: Variable, b: Variable, reason: str) -> bool:
     a.batch = a.batch or b.batch
     if a.is_leaf:
         a.frozen = a.frozen or b.frozen
-        a.reduced = a.reduced or b.reduced
+        a.reasons |= b.reasons
     else:
         if b.frozen is not None:
             freeze([a], b.frozen)
-        if b.reduced is not None:
-            reduce_over([a], b.reduced)
+        for reason in b.reasons:
+            reduce_over([a], reason)
     if b.writer is not None:
         write([a], b.writer)
     return True

@@ -61,10 +61,15 @@ class Price:
 
     def _part(self, name: str) -> "_Part":
         """The share of the network that dim ``name`` has a say in, with the dims that share those kernels."""
-        kernels = tuple(kernel for kernel in self.network.kernels if name in _dims_of(kernel.sizes.values()))
-        parameters = {key: axes for key, axes in self.network.parameters.items() if name in _dims_of(axes)}
-        around = set[str]().union(
-            *(_dims_of(kernel.sizes.values()) for kernel in kernels), *(_dims_of(axes) for axes in parameters.values())
+        kernels = tuple(kernel for kernel in self.network.kernels if name in _dims_of(kernel.axes))
+        branches = self.network.branches
+        own = branches[name].parameters if name in branches else frozenset[str]()
+        parameters = {
+            key: axes for key, axes in self.network.parameters.items() if key in own or name in _dims_of(axes)
+        }
+        gates = {gate for gate, branch in branches.items() if branch.parameters & set(parameters)}
+        around = gates.union(
+            *(_dims_of(kernel.axes) for kernel in kernels), *(_dims_of(axes) for axes in parameters.values())
         )
         # Constants of a kernel (three colours) are dims of their own that the network does not list.
         named = tuple(sorted(around & set(self.network.dims)))

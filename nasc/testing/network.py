@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import FlopCounterMode
 
 from nasc.graph.dims import Axis, Dim, Sum
-from nasc.graph.masking import masked_state
+from nasc.graph.masking import masked_call
 from nasc.graph.network import Network
 from nasc.graph.program import evaluating
 from nasc.graph.slicing import rewritten_call, slice_network, slice_tensor
@@ -35,6 +37,8 @@ class ModelReport:
         dense_difference: Graph with nothing removed against the module.
         graph_difference: Sliced against masked graph, half of every unfrozen dim removed; None for a fixed batch.
         module_difference: Sliced graph against the module with masked weights.
+        flops_difference: Relative difference between the price formula's multiply-adds and those counted on the sliced
+            graph; None where some operator has no kernel.
         prunable_share: Share of the parameters' entries that lie along some dim that may change.
     """
 
@@ -43,6 +47,7 @@ class ModelReport:
     graph_difference: float | None
     module_difference: float
     prunable_share: float
+    flops_difference: float | None = None
 
 
 def check_model(
@@ -79,8 +84,9 @@ def check_model(
         else None,
         module_difference=module_difference(network, random_kept(network, seed=seed), some),
         prunable_share=prunable_share(network),
+        flops_difference=flops_difference(network, whole),
     )
-    for name in ("dense_difference", "graph_difference", "module_difference"):
+    for name in ("dense_difference", "graph_difference", "module_difference", "flops_difference"):
         difference = getattr(report, name)
         assert difference is None or difference <= tolerance, f"{name} is {difference:.1e}, allowed {tolerance:.0e}"
     return report
@@ -101,7 +107,7 @@ def prunable_share(network: Network) -> float:
 
 
 def random_kept(network: Network, *, seed: int = 0, maskable: bool = True, least: float = 0.3) -> dict[str, Tensor]:
-    """Random kept indices for every dim that may change, at least one each.
+    """Random kept indices for every dim that may change, at least one each; half of the removable branches go.
 
     Args:
         network: A traced network.
@@ -112,7 +118,11 @@ def random_kept(network: Network, *, seed: int = 0, maskable: bool = True, least
     generator = torch.Generator().manual_seed(seed)
     kept: dict[str, Tensor] = {}
     for name, dim in network.dims.items():
-        if dim.frozen is not None or dim.size < 2 or (maskable and not dim.maskable):
+        if name in network.branches:
+            removed = bool(torch.rand((), generator=generator) < 0.5)
+            kept[name] = torch.arange(0 if removed else 1)
+            continue
+        if dim.frozen is not None or dim.size < 2 or (maskable and name not in network.maskable):
             continue
         share = least + (1 - least) * float(torch.rand((), generator=generator))
         count = min(max(1, int(share * dim.size)), dim.size - 1)
@@ -170,8 +180,7 @@ def module_difference(network: Network, kept: Kept, inputs: Sequence[Any]) -> fl
     small = slice_network(network, kept)
     tensors = [leaf for leaf in pytree.tree_leaves(tuple(inputs)) if isinstance(leaf, Tensor)]
     with evaluating(network.model), torch.no_grad():
-        state = masked_state(network, masks(network, kept))
-        expected = torch.func.functional_call(network.model, state, tuple(inputs))
+        expected = masked_call(network, masks(network, kept), tuple(inputs))
         return relative_difference(small(*tensors), expected)
 
 
@@ -190,6 +199,52 @@ def graph_difference(network: Network, kept: Kept, inputs: Sequence[Any]) -> flo
     return relative_difference(list(_flat(actual)), expected)
 
 
+def flops_difference(network: Network, kept: Kept) -> float | None:
+    """How far the price formula's multiply-adds are from those counted; None where some operator has no kernel."""
+    if any(kernel.kind == "unsupported" for kernel in network.kernels):
+        return None
+    counted = counted_macs(network, kept)
+    priced = float(
+        sum(kernel.macs({name: int(one.numel()) for name, one in kept.items()}) for kernel in network.kernels)
+    )
+    return abs(priced - counted) / max(counted, 1)
+
+
+def counted_macs(network: Network, kept: Kept) -> int:
+    """Multiply-adds of the sliced graph for one sample, as PyTorch's own FLOP counter sees them.
+
+    Attention is counted as the products it is made of. What depends on no input is left out: a device does that once.
+
+    Args:
+        network: A traced network.
+        kept: Kept indices of any dims that are not frozen.
+    """
+    inputs = random_inputs(network, 1 if network.batch else _batch_of(network.example_inputs))
+    tensors = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        counter = _CountedRun(slice_network(network, kept))
+        counter.run(*tensors)
+    return counter.macs
+
+
+class _CountedRun(fx.Interpreter):
+    """Runs a graph and counts the multiply-adds of the calls that depend on an input."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.macs = 0
+        self._activations: set[fx.Node] = set()
+
+    def run_node(self, n: fx.Node) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            result = super().run_node(n)
+        depends = n.op == "placeholder" or any(source in self._activations for source in n.all_input_nodes)
+        if depends and not isinstance(result, int):  # a size is no value
+            self._activations.add(n)
+            self.macs += counter.get_total_flops() // 2
+        return result
+
+
 class _MaskedProgram:
     """Runs the full-size program; after every operator the removed entries are set to zero."""
 
@@ -199,6 +254,8 @@ class _MaskedProgram:
         self.state = full_state(network.model)
         batch = network.batch or 1
         self.tensors = {name: _at_batch(axes, batch) for name, axes in network.tensors.items()}
+        self.closed = network.closed(kept)
+        self.nodes = {node.name: node for node in network.program.graph.nodes}
 
     def outputs(self, inputs: list[Tensor]) -> list[Tensor]:
         """The values of the model's outputs."""
@@ -227,6 +284,8 @@ class _MaskedProgram:
         return self._mask(value, axes) if isinstance(value, Tensor) and axes is not None else value
 
     def _run(self, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+        if node.name in self.closed:
+            return values[self.nodes[self.closed[node.name].skip]]
         rewrite = self.network.rewrites.get(node.name)
         axes = self.tensors.get(node.name)
         if rewrite is not None and rewrite.counted and any(self._touches(source) for source in node.all_input_nodes):

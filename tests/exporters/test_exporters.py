@@ -124,11 +124,18 @@ def test_the_package_imports_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+class RunningSum(nn.Module):
+    """An operator that nasc's own writer has no kernel for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.cumsum(2)
+
+
 @pytest.mark.slow
 def test_a_model_with_other_operators_goes_through_litert_torch(tmp_path: Path) -> None:
     pytest.importorskip("litert_torch", reason="litert-torch is not installed (an extra: pip install 'nasc[litert]')")
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 5, 3))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), RunningSum(), nn.ReLU(), nn.Conv2d(4, 5, 3))
     pictures = torch.randn(2, 3, 8, 8)
     artifact = export(model, (pictures,), tmp_path / "model.tflite")
     assert not artifact.channels_last

@@ -149,6 +149,14 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "neg": torch.neg,
     "exp": torch.exp,
     "square": torch.square,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "floor": torch.floor,
+    "cube": lambda x: x**3,
+    "softplus": F.softplus,
+    "log_sigmoid": F.logsigmoid,
+    "mish": F.mish,
+    "prelu": lambda x: F.prelu(x, torch.full((1,), 0.25)),
 }
 
 
@@ -161,8 +169,8 @@ def test_an_elementwise_function_equals_pytorchs(op: str) -> None:
     np.testing.assert_allclose(run(write_kernel(shape), [x]), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("op", ["sqrt", "rsqrt"])
-def test_roots_equal_pytorchs(op: str) -> None:
+@pytest.mark.parametrize("op", ["sqrt", "rsqrt", "log", "reciprocal"])
+def test_roots_and_the_like_equal_pytorchs(op: str) -> None:
     shape = signature("unary", op=op, positions=4).at(channels=3)
     (x,) = draw_inputs(shape)
     x = np.abs(x) + 0.1
@@ -194,11 +202,64 @@ def test_concat_lays_parts_side_by_side() -> None:
 
 
 def test_softmax_equals_pytorchs() -> None:
-    shape = signature("softmax", positions=4).at(channels=9)
+    shape = signature("softmax").at(rows=4, channels=9)
     (x,) = draw_inputs(shape)
     np.testing.assert_allclose(
         run(write_kernel(shape), [x]), torch.from_numpy(x).softmax(-1).numpy(), rtol=1e-4, atol=1e-6
     )
+
+
+def test_a_product_of_two_activations_equals_numpys() -> None:
+    shape = signature("matmul").at(batch=3, m=4, k=5, n=6)
+    left, right = draw_inputs(shape)
+    np.testing.assert_allclose(run(write_kernel(shape), [left, right]), left @ right, rtol=1e-4, atol=1e-5)
+
+
+def test_a_linear_layer_on_rows_that_change_equals_pytorchs() -> None:
+    shape = signature("linear_rows").at(rows=7, c_in=17, c_out=5)
+    (x,) = draw_inputs(shape)
+    constants = random_instruction(shape).constants
+    expected = x @ constants["weight"].T + constants["bias"]
+    np.testing.assert_allclose(run(write_kernel(shape), [x]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["layer", "rms", "group"])
+def test_a_norm_equals_pytorchs(op: str) -> None:
+    shape = signature("norm", op=op).at(rows=6, channels=9)
+    (x,) = draw_inputs(shape)
+    constants = {role: torch.from_numpy(values) for role, values in random_instruction(shape).constants.items()}
+    source = torch.from_numpy(x)
+    expected = {
+        "layer": lambda: F.layer_norm(source, (9,), constants["weight"], constants["bias"]),
+        "rms": lambda: F.rms_norm(source, (9,), constants["weight"], 1e-5),
+        "group": lambda: F.group_norm(source.transpose(1, 2), 1, constants["weight"], constants["bias"]).transpose(
+            1, 2
+        ),
+    }[op]()
+    np.testing.assert_allclose(run(write_kernel(shape), [x]), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("op", "compute"),
+    [
+        ("mean", np.mean),
+        ("sum", np.sum),
+        ("max", np.max),
+        ("min", np.min),
+        ("l2", lambda x, axis: np.sqrt(np.square(x).sum(axis))),
+    ],
+)
+def test_a_reduction_is_that_of_the_channels(op: str, compute: Callable[..., Any]) -> None:
+    shape = signature("reduce", op=op).at(rows=6, channels=9)
+    (x,) = draw_inputs(shape)
+    np.testing.assert_allclose(run(write_kernel(shape), [x]), compute(x, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_look_up_takes_rows_of_its_table() -> None:
+    shape = signature("embedding", rows=4, vocabulary=11).at(channels=5)
+    rows = np.asarray([[3, 0, 10, 3]], np.int32)
+    table = random_instruction(shape).constants["weight"]
+    np.testing.assert_array_equal(run(write_kernel(shape), [rows]), table[rows])
 
 
 @pytest.mark.parametrize(
@@ -208,6 +269,9 @@ def test_softmax_equals_pytorchs() -> None:
         ("shuffle", 6, 6, (1, 6, 4, 2)),
         ("pad", 4, 6, (1, 6, 1, 8)),
         ("slice", 6, 6, (1, 2, 3, 8)),
+        ("strided_slice", 12, 6, (1, 6, 1, 8)),
+        ("tile", 3, 6, (1, 6, 1, 8)),
+        ("roll", 6, 6, (1, 2, 3, 8)),
         ("resize_nearest", 4, 16, (1, 4, 4, 8)),
         ("resize_bilinear", 4, 16, (1, 4, 4, 8)),
     ],
@@ -250,10 +314,10 @@ def test_constants_start_at_multiples_of_sixteen_bytes() -> None:
     ("shape", "message"),
     [
         (signature("linear", rows=1).at(c_in=0, c_out=4), "at least 1; got c_in=0"),
-        (signature("unary", op="mish", positions=4).at(channels=4), "unary kernel with op .*; got 'mish'"),
+        (signature("unary", op="erfc", positions=4).at(channels=4), "unary kernel with op .*; got 'erfc'"),
         (signature("binary", op="pow", positions=4, broadcast="none").at(channels=4), "got 'pow'"),
         (signature("unsupported", op="aten.foo").at(), "no kernel of kind 'unsupported'"),
-        (signature("matmul").at(batch=1, m=2, k=3, n=4), "no kernel of kind 'matmul'"),
+        (signature("norm", op="cosine").at(rows=2, channels=3), "norm kernel with op group, layer, rms; got 'cosine'"),
     ],
 )
 def test_what_the_format_cannot_express_is_refused_by_name(shape: KernelShape, message: str) -> None:

@@ -57,9 +57,10 @@ def test_a_clamp_spelled_otherwise_folds_too() -> None:
     assert kernel.activation == "relu"
 
 
-def test_an_asymmetric_clamp_is_not_a_relu() -> None:
+def test_an_asymmetric_clamp_is_a_maximum_and_a_minimum() -> None:
     kernels = lowered(lambda x, c: c(x).clamp(-1.0, 1.0), c=conv())
-    assert kinds(kernels) == ["conv", "unsupported"]
+    assert [kernel.signature["op"] for kernel in kernels[1:]] == ["maximum", "minimum"]
+    assert kernels[0].activation is None
 
 
 def test_what_has_a_second_reader_does_not_fold() -> None:

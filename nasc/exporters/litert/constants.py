@@ -12,7 +12,10 @@ from torch.fx.node import map_arg
 
 from nasc.exporters.litert.instruction import Array
 from nasc.exporters.litert.windows import Side, sides
+from nasc.graph.lowering.attention_rules import LOWEST
+from nasc.graph.lowering.engine import BATCH, VALUE_FREE
 from nasc.graph.lowering.layout import Columns
+from nasc.graph.lowering.names import operator_name
 from nasc.graph.network import Kernel, Network
 
 Wide = NDArray[np.float64]
@@ -35,17 +38,27 @@ class Constants:
             **signature.inputs_to_lifted_tensor_constants,
         }
         self._nodes = {node.name: node for node in program.graph.nodes}
+        self._tensors = network.tensors
+        self._known: dict[Node, Any] = {}
 
     def of(self, kernel: Kernel) -> dict[str, Array]:
         """What the emitter of this kernel finds under ``constants``: see ``emitters.Instruction``."""
-        if kernel.kind == "binary":
-            return {"other": self._operand(kernel)} if "other" in kernel.extra else {}
+        if kernel.kind in ("binary", "unary"):
+            return self._operands(kernel) if "other" in kernel.extra else {}
+        if "constant" in kernel.extra:
+            return {"value": self._sample(kernel.extra["constant"]).astype(np.float32)}
+        if kernel.kind in ("norm", "embedding"):
+            return self._plain(kernel)
         if kernel.kind == "pool":
             divisors = average_divisors(kernel)
             return {} if divisors is None else {"divisors": divisors}
         if kernel.weights.weight is None and kernel.weights.norm is None and "weight" not in kernel.extra:
             return {}
         weight, bias = self._weight_and_bias(kernel)
+        if kernel.extra.get("transposed"):
+            weight = weight.T
+        if kernel.extra.get("line"):  # along one axis: an image of height one
+            weight = weight[:, :, None, :]
         if "columns" in kernel.extra:
             weight = in_device_order(weight, kernel.extra["columns"])
         return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
@@ -58,7 +71,8 @@ class Constants:
         bias = self._named(weights.bias, kernel.extra.get("bias"))
         if norm is None:
             assert weight is not None
-            return weight, np.zeros(len(weight)) if bias is None else bias
+            outputs = weight.shape[1] if kernel.extra.get("transposed") else len(weight)
+            return weight, np.zeros(outputs) if bias is None else bias
         gamma, beta, mean, variance = (self._named(name, None) for name in norm)
         assert mean is not None
         assert variance is not None
@@ -73,18 +87,60 @@ class Constants:
             return _array(self._state[parameter])
         return None if node is None else _array(self._evaluate(self._nodes[node]))
 
+    def _plain(self, kernel: Kernel) -> dict[str, Array]:
+        """A weight and a bias that nothing is folded into; those that are there."""
+        weights, extra = kernel.weights, kernel.extra
+        both = {
+            "weight": self._named(weights.weight, extra.get("weight")),
+            "bias": self._named(weights.bias, extra.get("bias")),
+        }
+        return {role: values.astype(np.float32) for role, values in both.items() if values is not None}
+
+    def _operands(self, kernel: Kernel) -> dict[str, Array]:
+        """The constant operand, and the number that a selection puts beside it."""
+        fill = kernel.extra.get("fill")
+        number = self._sample(fill) if isinstance(fill, str) else np.asarray(fill, np.float64)
+        extra = {} if fill is None else {"fill": np.maximum(number, LOWEST).reshape(1).astype(np.float32)}
+        return {"other": self._operand(kernel), **extra}
+
     def _operand(self, kernel: Kernel) -> Array:
         """The constant operand, with as many axes as the other one, in its layout."""
         other, layout = kernel.extra["other"], kernel.extra["other_layout"]
-        values = np.asarray(other) if isinstance(other, float) else _array(self._evaluate(self._nodes[other]))
+        values = self._sample(other) if isinstance(other, str) else np.asarray(other, np.float64)
+        if kernel.extra.get("hides"):  # a mask of what is seen
+            values = np.where(values != 0, 0.0, LOWEST)
+        if "other_shape" in kernel.extra:
+            values = values.reshape(kernel.extra["other_shape"])
         values = values.reshape((1,) * (len(layout) - values.ndim) + values.shape)
-        return values.transpose(layout).astype(np.float32)
+        return np.maximum(values, LOWEST).transpose(layout).astype(np.float32)
+
+    def _sample(self, name: str) -> Wide:
+        """A constant node's value for a batch of one: the program was exported with a larger one."""
+        values = _array(self._evaluate(self._nodes[name]))
+        axes = self._tensors.get(name)
+        if axes is None:
+            return values
+        for place, axis in enumerate(axes):
+            values = values.take(np.arange(int(axis.size({BATCH: 1}))), axis=place)
+        return values
 
     def _evaluate(self, node: Node) -> Any:
-        """The value of a node that depends on no user input."""
+        """The value of a node that depends on the values of no user input; each is computed once."""
+        if node not in self._known:
+            self._known[node] = self._compute(node)
+        return self._known[node]
+
+    def _compute(self, node: Node) -> Any:
         if node.op == "placeholder":
             return self._state[self._dotted[node.name]]
-        arguments = map_arg(node.args, self._evaluate)
+        if node.op == "get_attr":
+            return getattr(node.graph.owning_module, str(node.target))
+        if operator_name(node) in VALUE_FREE:  # it asks for a shape alone
+            like: Any = node.args[0]
+            shaped = torch.zeros(tuple(like.meta["val"].shape), dtype=like.meta["val"].dtype)
+            arguments: Any = (shaped, *map_arg(node.args[1:], self._evaluate))
+        else:
+            arguments = map_arg(node.args, self._evaluate)
         options = map_arg(node.kwargs, self._evaluate)
         with torch.no_grad():
             return node.target(*arguments, **options)  # type: ignore[operator]

@@ -14,6 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from nasc.errors import ExportError
+from nasc.exporters.litert import attention
 from nasc.exporters.litert.flatbuffer import ModelBuilder
 from nasc.exporters.litert.instruction import Instruction, unknown_op
 from nasc.exporters.litert.operators import ACTIVATIONS, ARITHMETIC, arithmetic, cut, pad, reshape, scalar
@@ -180,17 +181,9 @@ def _pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
 
 
 def _global_pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
-    batch, *_, channels = builder.shape(inputs[0])
-    axes = builder.constant(np.asarray([1, 2], np.int32))
-    keep = bool(it.extra.get("keepdim", True))
-    return builder.operator(
-        "MEAN" if it["op"] == "mean" else "REDUCE_MAX",
-        [inputs[0], axes],
-        (batch, 1, 1, channels) if keep else (batch, channels),
-        name=it.name,
-        options="ReducerOptions",
-        keepDims=keep,
-    )
+    axes = range(1, len(builder.shape(inputs[0])) - 1)
+    code, keep = "MEAN" if it["op"] == "mean" else "REDUCE_MAX", bool(it.extra.get("keepdim", True))
+    return attention.reduce_axes(builder, code, inputs[0], tuple(axes), keep=keep, name=it.name)
 
 
 # --- element-wise -----------------------------------------------------------------------------------------------------
@@ -212,6 +205,10 @@ _UNARY: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "sqrt": ("SQRT", "", {}),
     "rsqrt": ("RSQRT", "", {}),
     "square": ("SQUARE", "SquareOptions", {}),
+    "sin": ("SIN", "", {}),
+    "cos": ("COS", "CosOptions", {}),
+    "log": ("LOG", "", {}),
+    "floor": ("FLOOR", "", {}),
 }
 
 
@@ -221,17 +218,82 @@ def _unary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int
     if op == "hard_sigmoid":  # min(max(x + 3, 0), 6) / 6
         shifted = arithmetic(builder, "add", (source, scalar(builder, 3.0)), activation="relu6")
         return arithmetic(builder, "mul", (shifted, scalar(builder, 1.0 / 6.0)), it.name)
-    if op == "silu":
-        gate = builder.operator("LOGISTIC", [source], builder.shape(source))
-        return arithmetic(builder, "mul", (source, gate), it.name)
+    if op in _COMPOSED:
+        return _COMPOSED[op](builder, it, source)
     if op not in _UNARY:
-        raise unknown_op(it, (*_UNARY, "hard_sigmoid", "silu"))
+        raise unknown_op(it, (*_UNARY, *_COMPOSED, "hard_sigmoid"))
     code, options, fields = _UNARY[op]
     values = {name: it.extra.get(name, value) for name, value in fields.items()}
     return builder.operator(code, [source], builder.shape(source), name=it.name, options=options, **values)
 
 
+def _apply(builder: ModelBuilder, code: str, source: int, name: str = "", options: str = "") -> int:
+    return builder.operator(code, [source], builder.shape(source), name=name, options=options)
+
+
+def _silu(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    return arithmetic(builder, "mul", (source, _apply(builder, "LOGISTIC", source)), it.name)
+
+
+def _log_of_one_plus_exp(builder: ModelBuilder, source: int, name: str = "") -> int:
+    """``max(x, 0) + log(1 + exp(-|x|))``, which overflows nowhere."""
+    distance = _apply(builder, "NEG", _apply(builder, "ABS", source, options="AbsOptions"), options="NegOptions")
+    grown = arithmetic(builder, "add", (_apply(builder, "EXP", distance, options="ExpOptions"), scalar(builder, 1.0)))
+    return arithmetic(builder, "add", (_apply(builder, "RELU", source), _apply(builder, "LOG", grown)), name)
+
+
+def _softplus(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    return _log_of_one_plus_exp(builder, source, it.name)
+
+
+def _log_sigmoid(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    opposite = _apply(builder, "NEG", source, options="NegOptions")
+    return _apply(builder, "NEG", _log_of_one_plus_exp(builder, opposite), it.name, "NegOptions")
+
+
+def _mish(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    gate = _apply(builder, "TANH", _log_of_one_plus_exp(builder, source))
+    return arithmetic(builder, "mul", (source, gate), it.name)
+
+
+def _cube(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    return arithmetic(builder, "mul", (arithmetic(builder, "mul", (source, source)), source), it.name)
+
+
+def _reciprocal(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    return arithmetic(builder, "div", (scalar(builder, 1.0), source), it.name)
+
+
+def _power(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    exponent = scalar(builder, float(it.extra.get("exponent", 1.5)))
+    return builder.operator("POW", [source, exponent], builder.shape(source), name=it.name, options="PowOptions")
+
+
+def _prelu(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    """The slopes have the tensor's axes but the first."""
+    slopes = it.constants.get("other")
+    if slopes is None:
+        slopes = np.full(builder.shape(source)[-1:], 0.25, np.float32)
+    slopes = slopes.reshape((1,) * (len(builder.shape(source)) - slopes.ndim) + slopes.shape)[0]
+    operands = [source, builder.constant(np.ascontiguousarray(slopes))]
+    return builder.operator("PRELU", operands, builder.shape(source), name=it.name)
+
+
+_COMPOSED: Mapping[str, Callable[[ModelBuilder, Instruction, int], int]] = {
+    "silu": _silu,
+    "softplus": _softplus,
+    "log_sigmoid": _log_sigmoid,
+    "mish": _mish,
+    "cube": _cube,
+    "reciprocal": _reciprocal,
+    "pow": _power,
+    "prelu": _prelu,
+}
+
+
 def _binary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    if it["op"] == "select":
+        return _select(builder, it, inputs[0])
     operands = list(inputs)
     if "other" in it.constants:
         operands.insert(int(it.extra.get("other_position", 1)), builder.constant(it.constants["other"]))
@@ -239,6 +301,15 @@ def _binary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> in
     if op not in ARITHMETIC:
         raise unknown_op(it, tuple(ARITHMETIC))
     return arithmetic(builder, op, operands, it.name, it.activation)
+
+
+def _select(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    """The tensor's entries, or one number, by a constant mask."""
+    whole = np.arange(builder.shape(source)[-1]) % 2
+    filled = (it.constants.get("other", whole) != 0) == bool(it.extra.get("fills", True))
+    number = builder.constant(it.constants.get("fill", np.zeros(1, np.float32)))
+    operands = [builder.constant(filled), number, source]
+    return builder.operator("SELECT_V2", operands, builder.shape(source), name=it.name, options="SelectV2Options")
 
 
 def _softmax(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
@@ -251,14 +322,21 @@ def _softmax(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> i
 
 
 def _concat(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
-    shapes = [builder.shape(tensor) for tensor in inputs]
+    axis = int(it.extra.get("axis", len(builder.shape(inputs[0])) - 1))
+    return join(builder, inputs, axis, it.name)
+
+
+def join(builder: ModelBuilder, parts: Sequence[int], axis: int, name: str = "") -> int:
+    """Tensors end to end along one axis."""
+    shapes = [builder.shape(tensor) for tensor in parts]
+    whole = [sum(shape[axis] for shape in shapes) if place == axis else n for place, n in enumerate(shapes[0])]
     return builder.operator(
         "CONCATENATION",
-        inputs,
-        (*shapes[0][:-1], sum(shape[-1] for shape in shapes)),
-        name=it.name,
+        parts,
+        whole,
+        name=name,
         options="ConcatenationOptions",
-        axis=len(shapes[0]) - 1,
+        axis=axis,
         fusedActivationFunction=schema.ActivationFunctionType.NONE,
     )
 
@@ -290,6 +368,33 @@ def _slice(builder: ModelBuilder, it: Instruction, source: int) -> int:
     return cut(builder, source, it.extra["begin"], it.extra["size"], it.name)
 
 
+def _strided_slice(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    begin, size, strides = (it.extra[name] for name in ("begin", "size", "strides"))
+    end = [first + (count - 1) * step + 1 for first, count, step in zip(begin, size, strides, strict=True)]
+    operands = [source, *(builder.constant(np.asarray(values, np.int32)) for values in (begin, end, strides))]
+    return builder.operator("STRIDED_SLICE", operands, size, name=it.name, options="StridedSliceOptions")
+
+
+def _tile(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    multiples = tuple(it.extra["multiples"])
+    shape = [size * times for size, times in zip(builder.shape(source), multiples, strict=True)]
+    operands = [source, builder.constant(np.asarray(multiples, np.int32))]
+    return builder.operator("TILE", operands, shape, name=it.name, options="TileOptions")
+
+
+def _roll(builder: ModelBuilder, it: Instruction, source: int) -> int:
+    """The end of every rolled axis comes to its front."""
+    rolled = [(axis, shift) for axis, shift in enumerate(it.extra["shifts"]) if shift]
+    for index, (axis, shift) in enumerate(rolled):
+        shape = builder.shape(source)
+        rest = [size - shift if place == axis else size for place, size in enumerate(shape)]
+        tail = [shift if place == axis else size for place, size in enumerate(shape)]
+        start = [shape[axis] - shift if place == axis else 0 for place in range(len(shape))]
+        parts = (cut(builder, source, start, tail), cut(builder, source, [0] * len(shape), rest))
+        source = join(builder, parts, axis, it.name if index == len(rolled) - 1 else "")
+    return source
+
+
 def _resize(code: str, options: str) -> Callable[[ModelBuilder, Instruction, int], int]:
     def write(builder: ModelBuilder, it: Instruction, source: int) -> int:
         batch, _, _, channels = builder.shape(source)
@@ -314,12 +419,17 @@ _MOVES: Mapping[str, Callable[[ModelBuilder, Instruction, int], int]] = {
     "shuffle": _transpose,
     "pad": _pad,
     "slice": _slice,
+    "strided_slice": _strided_slice,
+    "tile": _tile,
+    "roll": _roll,
     "resize_bilinear": _resize("RESIZE_BILINEAR", "ResizeBilinearOptions"),
     "resize_nearest": _resize("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"),
 }
 
 
 def _free(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    if it["op"] == "constant":
+        return builder.constant(it.constants["value"], it.name)
     shape = tuple(it.extra["shape"])
     if shape == builder.shape(inputs[0]):
         return inputs[0]
@@ -332,6 +442,11 @@ EMITTERS: Mapping[str, Emitter] = {
     "depthwise": _depthwise,
     "conv_transpose": _conv_transpose,
     "linear": _linear,
+    "linear_rows": _linear,
+    "matmul": attention.matmul,
+    "norm": attention.norm,
+    "reduce": attention.reduce,
+    "embedding": attention.embedding,
     "pool": _pool,
     "global_pool": _global_pool,
     "unary": _unary,

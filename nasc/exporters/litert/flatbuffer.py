@@ -16,7 +16,11 @@ FILE_IDENTIFIER = b"TFL3"
 DATA_ALIGNMENT = 16  # force_align of Buffer.data in the schema
 _LAST_DEPRECATED_CODE = 127  # operators above it do not fit the schema's first, one-byte field
 
-_TYPES = {np.dtype(np.float32): schema.TensorType.FLOAT32, np.dtype(np.int32): schema.TensorType.INT32}
+_TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.bool_): schema.TensorType.BOOL,
+}
 
 
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]  # the schema is untyped
@@ -43,17 +47,18 @@ class ModelBuilder:
         self._codes: list[int] = []
         self._shapes: list[tuple[int, ...]] = []
 
-    def activation(self, shape: Sequence[int], name: str = "") -> int:
-        """Add a float32 tensor that an operator writes or the user feeds.
+    def activation(self, shape: Sequence[int], name: str = "", dtype: str = "float32") -> int:
+        """Add a tensor that an operator writes or the user feeds.
 
         Args:
             shape: In the file's layout.
             name: Shown by LiteRT's tools; the index where empty.
+            dtype: ``"float32"``, ``"int32"`` or ``"bool"``.
 
         Returns:
             Index of the tensor.
         """
-        return self._tensor(tuple(shape), schema.TensorType.FLOAT32, 0, name)
+        return self._tensor(tuple(shape), _TYPES[np.dtype(dtype)], 0, name)
 
     def constant(self, values: NDArray[Any], name: str = "") -> int:
         """Add a constant, float32 or int32.

@@ -33,7 +33,8 @@ def write_kernel(shape: KernelShape) -> bytes:
             raise ExportError(f"expected every size of a kernel to be at least 1; got {name}={value} in {shape}")
     instruction = random_instruction(shape)
     builder = ModelBuilder()
-    inputs = [builder.activation(size, f"x{i}") for i, size in enumerate(input_shapes(shape))]
+    dtype = "int32" if shape.kind == "embedding" else "float32"
+    inputs = [builder.activation(size, f"x{i}", dtype) for i, size in enumerate(input_shapes(shape))]
     output = emit(builder, instruction, inputs)
     return builder.finish(inputs, [output], description=str(shape))
 
@@ -48,6 +49,8 @@ def random_instruction(shape: KernelShape, seed: int = 0) -> Instruction:
 
     weight = _weight_shape(shape)
     constants = {} if weight is None else {"weight": draw(*weight), "bias": draw(weight[0])}
+    if shape.kind == "embedding" or shape.signature.attributes == (("op", "rms"),):
+        constants.pop("bias")
     return Instruction(shape, name="y", constants=constants, extra=_extra(shape))
 
 
@@ -62,9 +65,17 @@ def input_shapes(shape: KernelShape) -> list[Shape]:
         return [(1, int(of["height"]), int(of["width"]), _input_channels(shape))]
     if kind == "linear":
         return [(int(of["rows"]), shape["c_in"])]
+    if kind == "linear_rows":
+        return [(shape["rows"], shape["c_in"])]
+    if kind == "matmul":
+        return [(shape["batch"], shape["m"], shape["k"]), (shape["batch"], shape["k"], shape["n"])]
+    if kind in ("softmax", "norm", "reduce"):
+        return [(1, shape["rows"], shape["channels"])]
+    if kind == "embedding":
+        return [(1, int(of["rows"]))]
     if kind == "move":
         return [_move_source(shape)]
-    if kind in ("unary", "softmax"):
+    if kind == "unary":
         return [_image(int(of["positions"]), shape["channels"])]
     if kind == "binary":
         return _binary_shapes(shape)
@@ -110,8 +121,12 @@ def _parts(channels: int, parts: int) -> list[int]:
 def _weight_shape(shape: KernelShape) -> Shape | None:
     """Shape of the weight in torch's layout; None for kernels without."""
     of = shape.signature
-    if shape.kind == "linear":
+    if shape.kind in ("linear", "linear_rows"):
         return (shape["c_out"], shape["c_in"])
+    if shape.kind == "norm":
+        return (shape["channels"],)
+    if shape.kind == "embedding":
+        return (int(of["vocabulary"]), shape["channels"])
     if shape.kind in ("conv", "conv_transpose"):
         return (shape["c_out"], shape["c_in"], int(of["kernel_h"]), int(of["kernel_w"]))
     if shape.kind == "grouped_conv":
@@ -124,7 +139,7 @@ def _weight_shape(shape: KernelShape) -> Shape | None:
 def _move_source(shape: KernelShape) -> Shape:
     """What a move reads: a slice takes half of the channels, all others keep them."""
     op, start, channels = shape.signature["op"], int(shape.signature["from_positions"]), shape["channels"]
-    if op == "pad":
+    if op in ("pad", "tile", "strided_slice"):
         return (1, start, 1, channels)
     if op == "shuffle":
         groups = 2 - channels % 2
@@ -145,5 +160,12 @@ def _extra(shape: KernelShape) -> Mapping[str, Any]:
         "shuffle": {"order": (0, 1, 3, 2)},
         "pad": {"amounts": ((0, 0), (0, end - start), (0, 0), (0, 0))},
         "slice": {"begin": (0, 0, 0, 0), "size": (1, height, width, channels)},
+        "strided_slice": {
+            "begin": (0, 0, 0, 0),
+            "size": (1, end, 1, channels),
+            "strides": (1, max(start // end, 1), 1, 1),
+        },
+        "tile": {"multiples": (1, max(end // start, 1), 1, 1)},
+        "roll": {"shifts": (0, height // 2, width // 2, 0)},
     }
     return typical.get(str(shape.signature["op"]), {"size": (height, width)})

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import torch
+
 from nasc.errors import ExportError
 from nasc.exporters.litert.constants import Constants
 from nasc.exporters.litert.emitters import emit
@@ -29,7 +31,8 @@ def write_network(network: Network) -> bytes:
     """
     refuse_unsupported(network.kernels)
     builder, constants = ModelBuilder(), Constants(network)
-    inputs = [builder.activation(_boundary_shape(network, name), name) for name in network.inputs]
+    kinds = _input_kinds(network)
+    inputs = [builder.activation(_boundary_shape(network, name), name, kinds[name]) for name in network.inputs]
     tensors = dict(zip(network.inputs, inputs, strict=True))
     for kernel in network.kernels:
         instruction = Instruction(kernel.shape(), kernel.output, constants.of(kernel), kernel.activation, kernel.extra)
@@ -51,3 +54,14 @@ def refuse_unsupported(kernels: Iterable[Kernel]) -> None:
 def _boundary_shape(network: Network, name: str) -> tuple[int, ...]:
     shape = tuple(int(axis.size({BATCH: 1})) for axis in network.tensors[name])
     return stored_shape(shape, boundary_layout(len(shape)))
+
+
+def _input_kinds(network: Network) -> dict[str, str]:
+    """Number format of every input: whole numbers have 32 bits in a file, whatever the model's."""
+    kinds = {}
+    for node in network.program.graph.nodes:
+        if node.name in network.inputs:
+            dtype = node.meta["val"].dtype
+            whole = not dtype.is_floating_point and not dtype.is_complex
+            kinds[node.name] = "bool" if dtype == torch.bool else "int32" if whole else "float32"
+    return kinds

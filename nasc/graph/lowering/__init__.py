@@ -14,7 +14,15 @@ import torch
 from nasc.graph.dims import Axis
 
 # the rules register themselves when they are imported
-from nasc.graph.lowering import matrix_rules, pointwise_rules, pooling_rules, shape_rules  # noqa: F401
+from nasc.graph.lowering import (  # noqa: F401
+    attention_rules,
+    matrix_rules,
+    norm_rules,
+    part_rules,
+    pointwise_rules,
+    pooling_rules,
+    shape_rules,
+)
 from nasc.graph.lowering.engine import BATCH, Lowering
 from nasc.graph.network import Kernel
 

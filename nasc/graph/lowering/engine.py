@@ -1,6 +1,6 @@
 """The walk over a graph that lowers it, and what its rules may ask and do."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -26,8 +26,13 @@ from nasc.kernels import signature
 BATCH = "batch"
 """Name of the dim that is the batch; kernels are those of a batch of one."""
 
-FOLDING_KINDS = ("conv", "grouped_conv", "depthwise", "conv_transpose", "linear")
+FOLDING_KINDS = ("conv", "grouped_conv", "depthwise", "conv_transpose", "linear", "linear_rows")
 """Kinds that run a norm and a clamp for nothing. A clamp after an addition costs as much as alone, so it stays one."""
+
+VALUE_FREE = frozenset(
+    f"{name}.default" for name in ("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "full_like")
+) | {"fill.Scalar", "fill.Tensor"}
+"""Operators that read a tensor's shape and none of its values."""
 
 Rule = Callable[["Lowering", Node], Value | tuple[Value, ...]]
 
@@ -83,7 +88,19 @@ class Lowering:
                 self._visit(node)
             elif node.op == "output":
                 self._finish(node)
-        return tuple(self._kernels)
+        return self._needed()
+
+    def _needed(self) -> tuple[Kernel, ...]:
+        """The kernels that an output depends on: some calls are made for a shape alone."""
+        wanted = {
+            output.name for node in self.program.graph.nodes if node.op == "output" for output in node.all_input_nodes
+        }
+        kept: list[Kernel] = []
+        for kernel in reversed(self._kernels):
+            if kernel.output in wanted:
+                wanted |= {*kernel.inputs, *(name.rpartition(".")[0] for name in kernel.inputs)}  # "split.1" is split's
+                kept.append(kernel)
+        return tuple(reversed(kept))
 
     def _input(self, node: Node) -> Value:
         return Value(node, node.name, boundary_layout(len(self.shape(node))))
@@ -117,7 +134,9 @@ class Lowering:
                     self.emit(output, "free", {"op": "reshape"}, {}, [value], layout, label="output", shape=target)
 
     def _is_activation(self, node: Node) -> bool:
-        """Depends on an input and is a tensor (or several): the rest is constant, or arithmetic on sizes."""
+        """Depends on the values of an input and is a tensor (or several): the rest is constant, or about sizes."""
+        if operator_name(node) in VALUE_FREE:
+            return False
         return any(source in self._values for source in node.all_input_nodes) and not isinstance(
             node.meta.get("val"), int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool
         )
@@ -134,6 +153,13 @@ class Lowering:
         if isinstance(value, tuple):
             raise KeyError(node)
         return value
+
+    def operand(self, node: Any) -> Value:
+        """Where a node's tensor is found; a constant is put into the file."""
+        if not self.is_constant(node):
+            return self.value(node)
+        layout = tuple(range(len(self.axes(node))))
+        return self.emit(node, "free", {"op": "constant"}, {}, [], layout, label="constant", constant=node.name)
 
     def values(self, node: Node) -> tuple[Value, ...]:
         """Where the outputs of a node with several are found."""
@@ -157,19 +183,28 @@ class Lowering:
 
     def shape(self, node: Node) -> Shape:
         """PyTorch shape of a node's tensor for a batch of one, dense sizes."""
-        return tuple(int(axis.size({BATCH: 1})) for axis in self.axes(node))
+        return shape_of(self.axes(node))
+
+    def axes_of(self, value: Value) -> tuple[Axis, ...]:
+        """Axes of a value: its node's, or those of a step on the way there."""
+        return self.axes(value.node) if value.axes is None else value.axes
 
     def split(self, node: Node, layout: Layout) -> tuple[Axis, int]:
+        """Channels and positions of an element-wise kernel that writes a node; see :meth:`split_axes`."""
+        return self.split_axes(self.axes(node), layout)
+
+    def split_axes(self, axes: tuple[Axis, ...], layout: Layout) -> tuple[Axis, int]:
         """Channels and positions of an element-wise kernel: what pruning may change, and how often that is repeated.
 
         The channels are the product of all axes with a dim that is not frozen, or the innermost axis if there is none.
         """
-        axes, shape = self.axes(node), self.shape(node)
+        shape = shape_of(axes)
         changing = [i for i in layout if any(d.frozen is None and d.name != BATCH for d in axes[i].dims())]
         if not changing and layout:
             changing = [layout[-1]]
-        channels = Axis(tuple(term for i in sorted(changing) for term in axes[i].terms if not is_batch(term)))
-        return channels, prod(size for i, size in enumerate(shape) if i not in changing)
+        return merged(axes[i] for i in sorted(changing)), prod(
+            size for i, size in enumerate(shape) if i not in changing
+        )
 
     def folds(self, value: Value, kinds: Sequence[str] = FOLDING_KINDS) -> Kernel | None:
         """The kernel that wrote a value and can take in what follows: of these kinds, no clamp yet, one reader."""
@@ -223,6 +258,7 @@ class Lowering:
             weights=weights or Weights(),
             macs_per=macs_per,
             extra=extra,
+            node=node.name,
         )
         self._writer[kernel.output] = len(self._kernels)
         self._kernels.append(kernel)
@@ -231,35 +267,41 @@ class Lowering:
     def fold(self, value: Value, node: Node, **changes: Any) -> Value:
         """Let the kernel behind ``value`` compute ``node`` as well, with changed fields."""
         index = self._writer.pop(value.tensor)
-        self._kernels[index] = replace(self._kernels[index], output=node.name, **changes)
+        self._kernels[index] = replace(self._kernels[index], output=node.name, node=node.name, **changes)
         self._writer[node.name] = index
         return replace(value, node=node, tensor=node.name)
 
     def alias(self, node: Node, value: Value, layout: Layout | None = None) -> Value:
         """``node`` is the same device tensor as ``value``."""
-        return replace(value, node=node, layout=value.layout if layout is None else layout)
+        return replace(value, node=node, layout=value.layout if layout is None else layout, axes=None)
 
     def laid_out(self, value: Value, layout: Layout) -> Value:
         """The same tensor in the wanted layout: moved, or only viewed otherwise where no entry changes place."""
         if value.layout == layout:
             return value
-        node, shape = value.node, self.shape(value.node)
+        node, axes = value.node, self.axes_of(value)
         name = f"{value.tensor}_{len(self._kernels)}"
-        if same_order(shape, value.layout, layout):
-            target = stored_shape(shape, layout)
-            return self.emit(
-                node, "free", {"op": "reshape"}, {}, [value], layout, output=name, label="reshape", shape=target
-            )
-        channels, positions = self.split(node, layout)
+        if same_order(shape_of(axes), value.layout, layout):
+            return replace(self.view(value, axes, layout, name), axes=value.axes)
+        channels, positions = self.split_axes(axes, layout)
         order = tuple(value.layout.index(axis) for axis in layout)
         attributes: Attributes = {"op": move_name(order), "from_positions": positions, "positions": positions}
-        return self.emit(
+        moved = self.emit(
             node, "move", attributes, {"channels": channels}, [value], layout, output=name, label="move", order=order
         )
+        return replace(moved, axes=value.axes)
+
+    def view(self, value: Value, axes: tuple[Axis, ...], layout: Layout, name: str) -> Value:
+        """The same entries in the same order, read as a tensor of these axes in this layout."""
+        shape = stored_shape(shape_of(axes), layout)
+        free = self.emit(
+            value.node, "free", {"op": "reshape"}, {}, [value], layout, output=name, label="reshape", shape=shape
+        )
+        return replace(free, axes=axes)
 
     def reshape(self, node: Node, value: Value) -> Value:
         """``node`` is ``value`` with another PyTorch shape."""
-        shape, target = self.shape(value.node), self.shape(node)
+        shape, target = shape_of(self.axes_of(value)), self.shape(node)
         needed, after = reshaped(shape, target, value.layout)
         source = self.laid_out(value, needed) if not same_order(shape, needed, value.layout) else value
         stored = stored_shape(target, after)
@@ -286,6 +328,16 @@ class Lowering:
 def constant_axis(name: str, size: int) -> Axis:
     """An axis that no pruning changes."""
     return Axis() if size == 1 else Axis((Dim(name, size, frozen="a constant of the operator"),))
+
+
+def shape_of(axes: Iterable[Axis]) -> Shape:
+    """PyTorch shape of a tensor for a batch of one, dense sizes."""
+    return tuple(int(axis.size({BATCH: 1})) for axis in axes)
+
+
+def merged(axes: Iterable[Axis]) -> Axis:
+    """The product of some axes for one sample, outermost first."""
+    return Axis(tuple(term for axis in axes for term in axis.terms if not is_batch(term)))
 
 
 def is_batch(term: Any) -> bool:

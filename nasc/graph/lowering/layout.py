@@ -12,6 +12,8 @@ from math import prod
 
 from torch.fx import Node
 
+from nasc.graph.dims import Axis
+
 Layout = tuple[int, ...]
 Shape = tuple[int, ...]
 
@@ -41,6 +43,7 @@ class Value:
         layout: PyTorch axis behind each device axis.
         padding: Zeros (top, bottom, left, right) that the next convolution still has to add.
         columns: How the last axis was flattened, where that is not PyTorch's order.
+        axes: PyTorch's axes, where this is a step on the way to the node's result; None where they are the node's.
     """
 
     node: Node
@@ -48,6 +51,7 @@ class Value:
     layout: Layout
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     columns: Columns | None = None
+    axes: tuple[Axis, ...] | None = None
 
 
 def boundary_layout(rank: int) -> Layout:

@@ -1,6 +1,7 @@
 """Lowering rules of convolutions, linear layers and the norms that fold into them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -8,8 +9,8 @@ from torch.fx import Node
 
 from nasc.graph.dims import Axis
 from nasc.graph.lowering.arguments import Attributes, arguments, pair, window_attributes
-from nasc.graph.lowering.engine import Lowering, constant_axis, rule
-from nasc.graph.lowering.layout import IMAGE, Value, boundary_layout
+from nasc.graph.lowering.engine import Lowering, constant_axis, merged, rule
+from nasc.graph.lowering.layout import IMAGE, Layout, Value
 from nasc.graph.network import Weights
 
 
@@ -18,7 +19,7 @@ def _conv2d(lowering: Lowering, node: Node) -> Value:
     source, weight, bias, stride, padding, dilation, groups = arguments(node, 7, (None, [1, 1], [0, 0], [1, 1], 1), 2)
     value = lowering.laid_out(lowering.value(source), IMAGE)
     c_in, c_out = lowering.axes(source)[1], lowering.axes(node)[1]
-    channels_out, per_group, *kernel = (int(n) for n in weight.meta["val"].shape)
+    kernel = [int(n) for n in weight.meta["val"].shape[2:]]
     window = _window(lowering, value, source, kernel, pair(stride), padding, pair(dilation))
     taps = prod(kernel) * prod(lowering.shape(node)[2:])  # multiply-adds per pair of channels
     weights, extra = _weights(lowering, weight, bias)
@@ -28,13 +29,10 @@ def _conv2d(lowering: Lowering, node: Node) -> Value:
 
     if groups == 1 and _is_linear(window):
         return emit("linear", {"rows": 1}, 1, c_in=c_in, c_out=c_out)
-    if groups == 1:
-        return emit("conv", window, taps, c_in=c_in, c_out=c_out)
-    if per_group == 1:
-        multiplier = channels_out // int(groups)
-        return emit("depthwise", {**window, "multiplier": multiplier}, taps * multiplier, channels=c_in)
-    (count, inner), (_, outer) = split_groups(c_in, int(groups)), split_groups(c_out, int(groups))
-    return emit("grouped_conv", window, taps, groups=count, c_in=inner, c_out=outer)
+    kind, sizes, factor = _kind_of_convolution(c_in, c_out, weight, int(groups))
+    if kind == "depthwise":
+        window["multiplier"] = factor
+    return emit(kind, window, taps * factor, **sizes)
 
 
 def _window(
@@ -128,13 +126,33 @@ def _linear(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     if not lowering.is_constant(weight):
         return lowering.unsupported(node)
     value = _channels_innermost(lowering, lowering.value(source))
-    rows = prod(lowering.shape(node)[:-1])
     weights, extra = _weights(lowering, weight, bias)
     if value.columns is not None:
         extra["columns"] = value.columns
     sizes = {"c_in": lowering.axes(source)[-1], "c_out": lowering.axes(node)[-1]}
+    rows = merged(lowering.axes(source)[:-1])
+    return linear(lowering, node, value, value.layout, rows, sizes, weights, **extra)
+
+
+def linear(
+    lowering: Lowering,
+    node: Node,
+    value: Value,
+    layout: Layout,
+    rows: Axis,
+    sizes: Mapping[str, Axis],
+    weights: Weights,
+    **extra: Any,
+) -> Value:
+    """A linear layer; its rows are a part of its sizes where pruning changes them (a mixer's layer over tokens)."""
+    count = int(rows.size())
+    if any(dim.frozen is None for dim in rows.dims()):
+        sizes = {"rows": rows, **sizes}
+        return lowering.emit(
+            node, "linear_rows", {}, sizes, [value], layout, weights=weights, macs_per=1, label="linear", **extra
+        )
     return lowering.emit(
-        node, "linear", {"rows": rows}, sizes, [value], value.layout, weights=weights, macs_per=rows, **extra
+        node, "linear", {"rows": count}, sizes, [value], layout, weights=weights, macs_per=count, **extra
     )
 
 
@@ -164,13 +182,67 @@ def _batch_norm(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
 
 def _scale_and_shift(lowering: Lowering, node: Node, value: Value, weights: Weights) -> Value:
     """A norm with nothing to fold into: a 1x1 depthwise convolution, twice as fast as MUL and ADD, clamp included."""
-    shape = lowering.shape(node)
-    image = shape if len(shape) == 4 else (1, *shape[1:], *(1,) * (4 - len(shape)))
-    value = lowering.laid_out(value, boundary_layout(len(shape)))
-    attributes = window_attributes(image[2:], (1, 1), (1, 1), (0, 0, 0, 0)) | {
-        "dilation_h": 1,
-        "dilation_w": 1,
-        "multiplier": 1,
-    }
-    sizes = {"channels": lowering.axes(node)[1]}
-    return lowering.emit(node, "depthwise", attributes, sizes, [value], value.layout, weights=weights)
+    axes = lowering.axes(node)
+    attributes: Attributes = {"dilation_h": 1, "dilation_w": 1, "multiplier": 1}
+    sizes = {"channels": axes[1]}
+    if len(axes) == 4:
+        value = lowering.laid_out(value, IMAGE)
+        attributes |= window_attributes(lowering.shape(node)[2:], (1, 1), (1, 1), (0, 0, 0, 0))
+        return lowering.emit(node, "depthwise", attributes, sizes, [value], value.layout, weights=weights)
+    layout = (*(axis for axis in range(len(axes)) if axis != 1), 1)
+    value = lowering.laid_out(value, layout)
+    rows = prod(size for axis, size in enumerate(lowering.shape(node)) if axis != 1)
+    image = (constant_axis("one", 1), axes[1], constant_axis(f"={rows}", rows), constant_axis("one", 1))
+    attributes |= window_attributes((rows, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    seen = lowering.view(replace(value, node=node), image, IMAGE, f"{node.name}.image")
+    scaled = lowering.emit(
+        node, "depthwise", attributes, sizes, [seen], IMAGE, output=f"{node.name}.scaled", weights=weights
+    )
+    return replace(lowering.view(scaled, axes, layout, node.name), axes=None)
+
+
+@rule("conv1d.default", "conv1d.padding")
+def _conv1d(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    """A convolution along one axis: an image of height one."""
+    source, weight, bias, stride, padding, dilation, groups = arguments(node, 7, (None, [1], [0], [1], 1), 2)
+    if isinstance(padding, str):
+        return lowering.unsupported(node)
+    batch, channels, length = lowering.axes(source)
+    one = constant_axis("one", 1)
+    value = lowering.laid_out(lowering.value(source), (0, 2, 1))
+    image = lowering.view(replace(value, node=node), (batch, channels, one, length), IMAGE, f"{node.name}.image")
+    size, taps = lowering.shape(source)[2], int(weight.meta["val"].shape[2])
+    step, pad, spread = (int(value[0]) for value in (stride, padding, dilation))
+    window = window_attributes((1, size), (1, taps), (1, step), (0, 0, pad, pad))
+    window |= {"dilation_h": 1, "dilation_w": spread}
+    weights, extra = _weights(lowering, weight, bias)
+    out = lowering.axes(node)
+    kind, sizes, factor = _kind_of_convolution(channels, out[1], weight, int(groups))
+    if kind == "depthwise":
+        window["multiplier"] = factor
+    macs = taps * lowering.shape(node)[2] * factor
+    result = lowering.emit(
+        node,
+        kind,
+        window,
+        sizes,
+        [image],
+        IMAGE,
+        output=f"{node.name}.line",
+        weights=weights,
+        macs_per=macs,
+        line=True,
+        **extra,
+    )
+    return replace(lowering.view(result, out, (0, 2, 1), node.name), axes=None)
+
+
+def _kind_of_convolution(c_in: Axis, c_out: Axis, weight: Node, groups: int) -> tuple[str, dict[str, Axis], int]:
+    """Kind, sizes, and for a depthwise one how many outputs an input channel has (else one)."""
+    outputs, per_group = (int(n) for n in weight.meta["val"].shape[:2])
+    if groups == 1:
+        return "conv", {"c_in": c_in, "c_out": c_out}, 1
+    if per_group == 1:
+        return "depthwise", {"channels": c_in}, outputs // groups
+    (count, inner), (_, outer) = split_groups(c_in, groups), split_groups(c_out, groups)
+    return "grouped_conv", {"groups": count, "c_in": inner, "c_out": outer}, 1

@@ -88,19 +88,6 @@ def resize(lowering: Lowering, node: Node, source: Node, op: str, *, align_corne
     )
 
 
-@rule("mean.dim", "amax.default")
-def _reduce(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
-    source, dims, keepdim = arguments(node, 3, ([], False), 1)
-    rank = len(lowering.shape(source))
-    reduced = sorted(int(d) % rank for d in ([dims] if isinstance(dims, int) else dims))
-    layout = lowering.value(source).layout
-    inner = [axis for axis in layout if axis in reduced]
-    if 0 in reduced or not inner or list(layout[1 : 1 + len(inner)]) != inner or len(layout) != len(inner) + 2:
-        return lowering.unsupported(node)
-    op = "mean" if operator_name(node) == "mean.dim" else "max"
-    return _global_pool(lowering, node, source, op, keepdim=bool(keepdim))
-
-
 def _global_pool(lowering: Lowering, node: Node, source: Node, op: str, *, keepdim: bool) -> Value:
     """Mean or maximum over all device axes but the first and the last."""
     value = lowering.value(source)

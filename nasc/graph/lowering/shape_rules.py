@@ -4,10 +4,12 @@ from dataclasses import replace
 from math import prod
 from typing import Any
 
+import torch
 from torch.fx import Node
 
+from nasc.graph.dims import Axis
 from nasc.graph.lowering.arguments import Attributes, arguments
-from nasc.graph.lowering.engine import RULES, Lowering, rule
+from nasc.graph.lowering.engine import Lowering, constant_axis, rule, shape_of
 from nasc.graph.lowering.layout import (
     IMAGE,
     Columns,
@@ -16,9 +18,9 @@ from nasc.graph.lowering.layout import (
     permuted,
     reshaped,
     same_order,
-    stored_shape,
 )
 from nasc.graph.lowering.names import operator_name
+from nasc.graph.network import Weights
 
 _CONVOLUTIONS = ("conv2d.default", "conv2d.padding")
 _KEEPS_COLUMNS = (
@@ -44,18 +46,25 @@ _KEEPS_COLUMNS = (
     "detach.default",
     "lift_fresh_copy.default",
     "_assert_tensor_metadata.default",
+    "positive.default",
 )
 def _nothing(lowering: Lowering, node: Node) -> Value:
     return lowering.alias(node, lowering.value(node.args[0]))
 
 
-@rule("to.dtype", "to.device", "_to_copy.default", "to.dtype_layout")
+@rule("to.dtype", "to.device", "_to_copy.default", "to.dtype_layout", "type_as.default")
 def _convert(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    """Wide and narrow numbers of a sort are one on the device; other conversions are not."""
     source = node.args[0]
     assert isinstance(source, Node)
-    if source.meta["val"].dtype != node.meta["val"].dtype:
+    before, after = source.meta["val"].dtype, node.meta["val"].dtype
+    if before != after and not (_is_whole(before) and _is_whole(after)):
         return lowering.unsupported(node)
     return lowering.alias(node, lowering.value(source))
+
+
+def _is_whole(dtype: torch.dtype) -> bool:
+    return not dtype.is_floating_point and not dtype.is_complex and dtype != torch.bool
 
 
 @rule(
@@ -68,6 +77,9 @@ def _convert(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
     "squeeze.dim",
     "squeeze.dims",
     "unsqueeze.default",
+    "view_as.default",
+    "reshape_as.default",
+    "_reshape_copy.default",
 )
 def _reshape(lowering: Lowering, node: Node) -> Value:
     source = node.args[0]
@@ -77,7 +89,8 @@ def _reshape(lowering: Lowering, node: Node) -> Value:
     if shape == target:
         return lowering.alias(node, value)
     needed, _ = reshaped(shape, target, value.layout)
-    if not same_order(shape, needed, value.layout) and len(target) == 2 and _only_linear_readers(node):
+    sample = len(target) == 2 and target[0] == shape[0] == 1
+    if not same_order(shape, needed, value.layout) and sample and _only_linear_readers(node):
         return _flattened(lowering, node, value, shape)
     return lowering.reshape(node, value)
 
@@ -120,97 +133,88 @@ def _order(node: Node, rank: int) -> list[int]:
     return order
 
 
-@rule("cat.default")
-def _cat(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
-    sources, dim = arguments(node, 2, (0,), 1)
-    if any(lowering.is_constant(source) for source in sources):
-        return lowering.unsupported(node)
-    layout = lowering.value(sources[0]).layout
-    axis = int(dim) % len(layout)
-    place = layout.index(axis)
-    values = [lowering.laid_out(lowering.value(source), layout) for source in sources]
-    joined = (str(place), *(value.tensor for value in values))
-    values = _with_joined_prefix(lowering, values, joined)
-    if len(values) == 1:
-        return lowering.alias(node, values[0])
-    channels, positions = lowering.split(node, layout)
-    attributes: Attributes = {"positions": positions, "parts": len(values)}
-    result = lowering.emit(node, "concat", attributes, {"channels": channels}, values, layout, axis=place)
-    lowering.concatenations[joined] = result
-    return result
-
-
-def _with_joined_prefix(lowering: Lowering, values: list[Value], joined: tuple[str, ...]) -> list[Value]:
-    """The longest run of first parts that an earlier concatenation joined already, as one part.
-
-    Dense blocks join everything before them again at every layer; the runtime's fast path takes few parts only.
-    """
-    for count in range(len(values), 1, -1):
-        earlier = lowering.concatenations.get(joined[: count + 1])
-        if earlier is not None:
-            lowering.share(earlier)
-            return [earlier, *values[count:]]
-    return values
-
-
-@rule("slice.Tensor")
-def _slice(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
-    source, dim, start, _end, step = arguments(node, 5, (0, None, None, 1), 1)
-    if lowering.shape(source) == lowering.shape(node):
-        return lowering.alias(node, lowering.value(source))
-    start = 0 if start is None else start
-    if step != 1 or not isinstance(start, int):
-        return lowering.unsupported(node)
-    axis = int(dim) % len(lowering.shape(node))
-    size = lowering.shape(source)[axis]
-    begin = max(start if start >= 0 else size + start, 0)
-    return _part(lowering, node, lowering.value(source), axis, begin)
-
-
-@rule("select.int")
-def _select(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
-    """Unsupported as yet: dropping an axis renumbers the layout; classifiers on one token come with transformers."""
-    return lowering.unsupported(node)
-
-
-@rule("chunk.default", "split.Tensor", "split_with_sizes.default", "split.sizes", "unsafe_split.Tensor")
-def _split(lowering: Lowering, node: Node) -> tuple[Value, ...]:
-    """Nothing happens here; each part that is read (by ``getitem``) is a slice."""
-    return tuple(lowering.value(node.args[0]) for _ in node.meta["val"])
-
-
-@rule("<built-in function getitem>")
-def _getitem(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
-    source, index = node.args
+@rule("expand.default", "expand_as.default", "repeat.default")
+def _expand(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    source = node.args[0]
     assert isinstance(source, Node)
-    assert isinstance(index, int)
-    value = lowering.values(source)[index]
-    if RULES.get(operator_name(source)) is not _split:
-        return lowering.alias(node, replace(value, node=node), value.layout)
-    rank = len(value.layout)
-    dim = source.args[2] if len(source.args) > 2 else source.kwargs.get("dim", 0)
-    axis = int(dim) % rank  # type: ignore[arg-type]
-    begin = sum(int(part.shape[axis]) for part in source.meta["val"][:index])
-    return _part(lowering, node, value, axis, begin)
-
-
-def _part(lowering: Lowering, node: Node, value: Value, axis: int, begin: int) -> Value:
-    """Entries from ``begin`` on along one PyTorch axis, as many as ``node`` has."""
-    layout, shape = value.layout, lowering.shape(node)
+    value, target = lowering.value(source), lowering.shape(node)
+    missing = len(target) - len(value.layout)
+    axes = (*(Axis() for _ in range(missing)), *lowering.axes(source))
+    shape = shape_of(axes)
+    if missing == 0 and shape == target:
+        return lowering.alias(node, value)
+    if any(want % have for want, have in zip(target, shape, strict=True)):
+        return lowering.unsupported(node)
+    layout = (*range(missing), *(axis + missing for axis in value.layout))
+    if missing:
+        value = lowering.view(value, axes, layout, f"{node.name}.lifted")
+        if shape == target:
+            return lowering.alias(node, value, layout)
     channels, positions = lowering.split(node, layout)
-    starts = [begin if axis == one else 0 for one in layout]
-    attributes: Attributes = {"op": "slice", "from_positions": positions, "positions": positions}
-    return lowering.emit(
-        node,
-        "move",
-        attributes,
-        {"channels": channels},
-        [value],
-        layout,
-        label="slice",
-        begin=tuple(starts),
-        size=stored_shape(shape, layout),
-    )
+    before = max(positions * prod(shape) // prod(target), 1)
+    attributes: Attributes = {"op": "tile", "from_positions": before, "positions": positions}
+    multiples = tuple(target[axis] // shape[axis] for axis in layout)
+    return lowering.emit(node, "move", attributes, {"channels": channels}, [value], layout, multiples=multiples)
+
+
+@rule("roll.default")
+def _roll(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    source, shifts, dims = arguments(node, 3, ([],), 2)
+    value, shape = lowering.value(source), lowering.shape(node)
+    if not dims:
+        return lowering.unsupported(node)
+    by_axis = {int(dim) % len(shape): int(shift) for dim, shift in zip(dims, shifts, strict=True)}
+    channels, positions = lowering.split(node, value.layout)
+    attributes: Attributes = {"op": "roll", "from_positions": positions, "positions": positions}
+    shifted = tuple(by_axis.get(axis, 0) % shape[axis] for axis in value.layout)
+    return lowering.emit(node, "move", attributes, {"channels": channels}, [value], value.layout, shifts=shifted)
+
+
+@rule("pixel_shuffle.default")
+def _pixel_shuffle(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    """``[c r r, h, w] -> [c, h r, w r]``: the axes apart, in another order, together again."""
+    source, factor = arguments(node, 2, (), 2)
+    batch, _, height, width = lowering.axes(source)
+    channels = lowering.axes(node)[1]
+    side = constant_axis(f"={factor}", int(factor))
+    apart = (batch, channels, side, side, height, width)
+    value = lowering.laid_out(lowering.value(source), (0, 2, 3, 1))
+    value = lowering.view(replace(value, node=node), apart, (0, 4, 5, 1, 2, 3), f"{node.name}.apart")
+    value = lowering.laid_out(value, (0, 4, 2, 5, 3, 1))
+    return replace(lowering.view(value, lowering.axes(node), (0, 2, 3, 1), node.name), axes=None)
+
+
+@rule("pixel_unshuffle.default")
+def _pixel_unshuffle(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    """``[c, h r, w r] -> [c r r, h, w]``."""
+    source, factor = arguments(node, 2, (), 2)
+    batch, channels, _, _ = lowering.axes(source)
+    _, _, height, width = lowering.axes(node)
+    side = constant_axis(f"={factor}", int(factor))
+    apart = (batch, channels, height, side, width, side)
+    value = lowering.laid_out(lowering.value(source), (0, 2, 3, 1))
+    value = lowering.view(replace(value, node=node), apart, (0, 2, 3, 4, 5, 1), f"{node.name}.apart")
+    value = lowering.laid_out(value, (0, 2, 4, 1, 3, 5))
+    return replace(lowering.view(value, lowering.axes(node), (0, 2, 3, 1), node.name), axes=None)
+
+
+@rule("embedding.default")
+def _embedding(lowering: Lowering, node: Node) -> Value | tuple[Value, ...]:
+    weight, indices = node.args[:2]
+    assert isinstance(weight, Node)
+    assert isinstance(indices, Node)
+    if not lowering.is_constant(weight) or lowering.is_constant(indices):
+        return lowering.unsupported(node)
+    value = lowering.value(indices)
+    attributes: Attributes = {
+        "rows": prod(lowering.shape(indices)),
+        "vocabulary": int(weight.meta["val"].shape[0]),
+    }
+    name = lowering.parameter(weight)
+    extra: dict[str, Any] = {} if name is not None else {"weight": weight.name}
+    layout = (*value.layout, len(value.layout))
+    sizes = {"channels": lowering.axes(node)[-1]}
+    return lowering.emit(node, "embedding", attributes, sizes, [value], layout, weights=Weights(name), **extra)
 
 
 @rule("constant_pad_nd.default", "pad.default")
