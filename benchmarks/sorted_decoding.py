@@ -1,9 +1,9 @@
 """Decoding with exits: self-speculation against the whole model, tokens a second (Table 4; the method's sheet, rows 18, 19).
 
-A small LLaMA-shaped model over bytes is trained on WikiText-2, once with one exit drawn each step (stochastic), once with
-the sum over all exits (steps divided by their number, so that the forward cost is alike), once plainly. Then prompts
-of unseen text are continued: whole model, every fixed exit, confidence exits, self-speculation,
-and a separately trained draft model. Greedy texts are compared token for token. Ways are timed in turns, so that a busy machine slows all alike.
+A small LLaMA-shaped model over bytes is trained on WikiText-2: with one exit drawn each step (stochastic), with the sum over
+all exits (steps divided by their number, so that the forward cost is alike), and plainly. Then prompts of unseen text are
+continued: whole model, every fixed exit, confidence exits, self-speculation, and a separately trained draft model. Greedy
+texts are compared token for token. Ways are timed in turns, so that a busy machine slows all alike.
 
     python benchmarks/sorted_decoding.py --size small
     python benchmarks/sorted_decoding.py --size small --report

@@ -8,6 +8,7 @@ from nasc.methods.sorted_networks.objective import Objective, build_objective
 from nasc.methods.sorted_networks.ordering import order_units
 from nasc.methods.sorted_networks.pool import DEPTH, Knob, Member, Pool, Sampler, cut_size, match_dims
 from nasc.methods.sorted_networks.presets import PRESETS, UPDATES
+from nasc.methods.sorted_networks.targets import exponents_of, frontier_weights
 
 __all__ = [
     "DEPTH",
@@ -26,6 +27,8 @@ __all__ = [
     "build_objective",
     "build_pool",
     "cut_size",
+    "exponents_of",
+    "frontier_weights",
     "match_dims",
     "order_units",
 ]

@@ -22,6 +22,9 @@ class SortedConfig:
         knobs: Patterns of dim names by knob, e.g. ``{"ffn": ["*.fc1"], "heads": ["*.attn*"]}``; each gets ``widths``.
             By default one knob, ``width``, cuts every dim alike.
         depths: Numbers of blocks, ``"all"`` for every depth the network can have, or none (the default).
+        exponents: A dim keeps ``width ** exponent`` of its entries, 1 where not named.
+        weights: Weight of every member in the draws, in place of ``sampling``.
+        fronts: For each device, the cost of every member: draws are weighted towards the fronts of cost against loss.
         reduced: Also cut dims that a norm or softmax runs over (the hidden size of a transformer).
         multiple: Cut sizes are rounded to multiples of this.
         sampling: ``uniform`` over members, ``per-knob``, or by ``cost``.
@@ -39,6 +42,9 @@ class SortedConfig:
     widths: Sequence[float] = WIDTHS
     knobs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     depths: Sequence[int] | Literal["all"] = ()
+    exponents: Mapping[str, float] = field(default_factory=dict)
+    weights: Sequence[float] | None = None
+    fronts: Sequence[Sequence[float]] = ()
     reduced: bool = False
     multiple: int = 1
     sampling: Sampling = "uniform"

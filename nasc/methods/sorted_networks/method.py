@@ -15,7 +15,7 @@ Departures: cuts of a dim are rounded shares, at least one unit; an early exit r
 paper's appendix holds (hyper-parameters, the grid of the 160 members) is not recovered, so pools and recipes are ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,10 @@ from nasc.methods.sorted_networks.model import PrefixModel
 from nasc.methods.sorted_networks.objective import build_objective
 from nasc.methods.sorted_networks.ordering import order_units
 from nasc.methods.sorted_networks.pool import DEPTH, Knob, Member, Pool, Sampler, match_dims
+from nasc.methods.sorted_networks.targets import frontier_weights
+
+_REWEIGH = 50
+"""Steps between two looks at the fronts."""
 
 _MEMORY = 0.9
 """Share of a member's mean loss that its last value keeps."""
@@ -65,22 +69,8 @@ class SortedNetwork:
             order_units(network, writer_norms(network))
         program = Program(network)
         self.pool = build_pool(network, self.config, program)
-        costs = [self._cost(member) for member in self.pool.members] if self.config.sampling == "cost" else None
-        self.sampler = Sampler(
-            self.pool,
-            self.config.sampling,
-            full_share=self.config.full_share,
-            costs=costs,
-            seed=self.config.seed,
-        )
-        self._objective = build_objective(
-            self.config.loss,
-            self.pool,
-            self.sampler,
-            accumulate=self.config.accumulate,
-            distil=self.config.distil,
-            total_steps=total_steps,
-        )
+        self._costs = [self._cost(member) for member in self.pool.members] if self.config.sampling == "cost" else None
+        self._draw_by(self.config.weights)
         self.family = PrefixModel(self.pool, self.config.norms, program)
         self.model: nn.Module = self.family
         self.step_count = 0
@@ -90,6 +80,26 @@ class SortedNetwork:
         self._before: dict[str, Tensor] = {}
         self._selected: Selection | None = None
         self.family.member = self._drawn[0]
+
+    def _draw_by(self, weights: Sequence[float] | None) -> None:
+        """From now on members are drawn with these weights, or by the configured law."""
+        self.weights = None if weights is None else [float(weight) for weight in weights]
+        self.sampler = Sampler(
+            self.pool,
+            self.config.sampling,
+            full_share=self.config.full_share,
+            costs=self._costs,
+            weights=self.weights,
+            seed=self.config.seed,
+        )
+        self._objective = build_objective(
+            self.config.loss,
+            self.pool,
+            self.sampler,
+            accumulate=self.config.accumulate,
+            distil=self.config.distil,
+            total_steps=self.total_steps,
+        )
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -119,6 +129,8 @@ class SortedNetwork:
         if self.frozen:
             self.family.member = self.pool.largest
             return
+        if self.config.fronts and self.step_count % _REWEIGH == 0:
+            self._draw_by(frontier_weights(self.config.fronts, self.losses.tolist()))
         self._drawn = self._objective.members(self.step_count)
         self.family.member = self._drawn[0]
 
@@ -229,13 +241,20 @@ class SortedNetwork:
 
     def state_dict(self) -> dict[str, Any]:
         """Step, updates and losses; what is drawn next follows from the step."""
-        return {"step": self.step_count, "updates": self.updates.clone(), "losses": self.losses.clone()}
+        weights = torch.tensor(self.weights or [], dtype=torch.float64)
+        return {
+            "step": self.step_count,
+            "updates": self.updates.clone(),
+            "losses": self.losses.clone(),
+            "weights": weights,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`."""
         self.step_count = int(state["step"])
         self.updates.copy_(state["updates"])
         self.losses.copy_(state["losses"])
+        self._draw_by(state["weights"].tolist() or None)
         self._drawn = self._objective.members(self.step_count)
         self.family.member = self._drawn[0]
 
@@ -248,7 +267,7 @@ def build_pool(network: Network, config: SortedConfig, program: Program | None =
     """
     widths = tuple(config.widths)
     knobs = [
-        Knob(name, widths, match_dims(network, patterns, reduced=config.reduced))
+        Knob(name, widths, match_dims(network, patterns, reduced=config.reduced), dict(config.exponents))
         for name, patterns in (config.knobs or {"width": ["*"]}).items()
     ]
     exits: tuple[Exit, ...] = ()

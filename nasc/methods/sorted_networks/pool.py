@@ -32,11 +32,14 @@ class Knob:
         name: Names the knob; :data:`DEPTH` for the depth.
         cuts: Ascending shares in (0, 1] of the dims, or numbers of blocks.
         dims: Names of the dims; none for the depth.
+        exponents: A dim keeps ``cut ** exponent`` of its entries, 1 where not named: dims that a device likes thin are
+            cut faster than others.
     """
 
     name: str
     cuts: tuple[float, ...]
     dims: tuple[str, ...] = ()
+    exponents: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.cuts or list(self.cuts) != sorted(set(self.cuts)) or self.cuts[0] <= 0:
@@ -128,7 +131,8 @@ class Pool:
                 continue
             for name in knob.dims:
                 dense = self.network.dims[name].size
-                size = min(sizes.get(name, dense), cut_size(dense, cut, multiple))
+                share = cut ** knob.exponents.get(name, 1.0)
+                size = min(sizes.get(name, dense), cut_size(dense, share, multiple))
                 if size < dense:
                     sizes[name] = size
         values = {knob.name: knob.cuts[place] for knob, place in zip(self.knobs, cuts, strict=True)}

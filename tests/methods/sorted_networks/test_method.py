@@ -119,6 +119,26 @@ def test_depth_shortens_the_network_the_selection_speaks_of(stages: Network) -> 
     assert torch.allclose(small(x), method.family.eval().run(shallow, x), atol=1e-5)
 
 
+def test_draws_follow_the_fronts_of_the_devices_and_resume_with_their_weights(residual: Network, batch: Batch) -> None:
+    fronts = [[1.0, 1.0, 2.0]]  # the first two cost the same: the worse of them is far from the front
+    method = build(residual, 400, widths=[0.25, 0.5, 1.0], fronts=fronts)
+    method.losses[:] = torch.tensor([2.0, 1.0, 0.5])
+    for _ in range(350):
+        method.step()
+    assert method.weights is not None
+    assert method.weights[1] == method.weights[2] == 1.0
+    assert method.weights[0] < 0.3
+    assert method.updates[0] < 0.6 * method.updates[1]
+    again = build(
+        trace(copy.deepcopy(residual.model), residual.example_inputs), 400, widths=[0.25, 0.5, 1.0], fronts=fronts
+    )
+    again.load_state_dict(method.state_dict())
+    for _ in range(40):
+        method.step()
+        again.step()
+    assert torch.equal(method.updates, again.updates)
+
+
 def test_training_resumes_bit_for_bit(residual: Network, batch: Batch) -> None:
     straight = build(trace(copy.deepcopy(residual.model), residual.example_inputs), 30)
     first = build(trace(copy.deepcopy(residual.model), residual.example_inputs), 30)
