@@ -50,7 +50,9 @@
       line: { shape: "hv", color: "rgba(47,111,237,.55)", width: 2.5 }, hoverinfo: "skip" });
     const methods = [...new Set(timed.map((i) => c.method[i]))];
     for (const method of methods) {
-      const own = sharp.filter((i) => c.method[i] === method);
+      const own = sharp.filter((i) => c.method[i] === method), ownFront = nasc.pareto(timed.filter((i) => c.method[i] === method), c.measured_s, c.accuracy);
+      if (methods.length > 1 && ownFront.length > 1) data.push({ type: "scatter", mode: "lines", name: text(method), legendgroup: method, showlegend: false, hoverinfo: "skip", opacity: 0.4,
+        x: ownFront.map((i) => unit.of(c.measured_s[i])), y: ownFront.map((i) => 100 * c.accuracy[i]), line: { shape: "hv", width: 1.3, color: style(method).color } });
       // The legend takes the look of a trace's first point, which may be a dimmed one; so it has a trace of its own.
       data.push({ type: "scatter", mode: "markers", name: text(method), legendgroup: method, x: [null], y: [null], marker: { size: 10, ...style(method) } });
       data.push({ type: "scatter", mode: "markers", name: text(method), legendgroup: method, showlegend: false, x: own.map((i) => unit.of(c.measured_s[i])), y: own.map((i) => 100 * c.accuracy[i]), customdata: own,
