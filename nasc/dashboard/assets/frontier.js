@@ -79,14 +79,13 @@
   // The dominated models as one picture under the points, in the coordinates of the axes.
   function picture(places, unit, xs, ys) {
     const c = nasc.columns, canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
-    [canvas.width, canvas.height] = [1600, 720];
+    [canvas.width, canvas.height] = [1100, 460];
     const fills = new Map(nasc.methods.map((method) => [method, style(method).color]));
     pen.globalAlpha = DIMMED;
-    for (const i of places) {
-      pen.fillStyle = fills.get(c.method[i]);
-      pen.beginPath();
-      pen.arc((unit.of(c.measured_s[i]) - xs[0]) / (xs[1] - xs[0]) * canvas.width, (ys[1] - 100 * c.accuracy[i]) / (ys[1] - ys[0]) * canvas.height, 4.5, 0, 7);
-      pen.fill();
+    const scale = unit.of(1), [toX, toY] = [canvas.width / (xs[1] - xs[0]), canvas.height / (ys[1] - ys[0])];
+    for (const [method, fill] of fills) {
+      pen.fillStyle = fill;
+      for (const i of places) if (c.method[i] === method) pen.fillRect((c.measured_s[i] * scale - xs[0]) * toX - 2.5, (ys[1] - 100 * c.accuracy[i]) * toY - 2.5, 5, 5);
     }
     return { source: canvas.toDataURL(), xref: "x", yref: "y", x: xs[0], y: ys[1], sizex: xs[1] - xs[0], sizey: ys[1] - ys[0], sizing: "stretch", layer: "below" };
   }
