@@ -48,7 +48,7 @@ class BlockSparse(nn.Module):
         self._row_groups: Groups = plan.row_groups
         self._column_groups: Groups = plan.column_groups
         self.register_buffer("mask", pattern.mask.clone())
-        for name in ("row", "column", "rows", "columns", "by_column"):
+        for name in ("row", "column", "rows", "columns", "by_column", "panels", "unpanels"):
             self.register_buffer(f"_{name}", getattr(plan, name), persistent=False)
         self.blocks = nn.Parameter(torch.empty(pattern.blocks, pattern.block, pattern.block))
         self.reset_parameters()
@@ -57,7 +57,7 @@ class BlockSparse(nn.Module):
     def plan(self) -> Plan:
         """How the blocks are stored, on the device of the layer."""
         rows: Any = (self._row, self._column, self._row_groups, self._rows)
-        columns: Any = (self._column_groups, self._columns, self._by_column)
+        columns: Any = (self._column_groups, self._columns, self._by_column, self._panels, self._unpanels)
         return Plan(*rows, *columns)
 
     @torch.no_grad()

@@ -5,7 +5,8 @@ Several times as fast as the dense product at density 10 % and as torch's BSR (b
 - rows of equal block count are one ``bmm`` whose weights are a view of the stored blocks (no copy, no index add),
 - the batch is cut so that the gathered inputs stay in the cache and in memory that is already mapped
   (gathering 1024 rows at once took nine times as long as four times 256),
-- the gradient of the weights comes out in the layout the weights have.
+- in the backward pass one gather of dy serves both gradients: for a block column, dx = dy panel^T and d panel = x^T dy,
+  where the panel holds the column's blocks side by side.
 
 Only x is kept for the backward pass. Everything is plain torch, so the same code runs on any device and under
 ``torch.compile``; half precision accumulates the weights' gradient in float32.
@@ -21,8 +22,11 @@ from torch.autograd.function import once_differentiable
 
 from nasc.block_sparse.pattern import BlockPattern
 
-_GATHERED = 1 << 18
-"""Entries of a gathered chunk (1 MB of float32): within a core's own cache."""
+_GATHERED = 1 << 19
+"""Entries of a gathered chunk (2 MB of float32): about a core's own cache."""
+
+_LEAST_ROWS = 64
+"""Of a chunk: below, a product does not fill the processor."""
 
 Groups = tuple[tuple[int, int], ...]
 """(block rows, blocks in each) of every group, in order."""
@@ -43,6 +47,9 @@ class Plan:
         column_groups: The same for block columns.
         columns: Block columns in the order of their groups.
         by_column: Stored blocks in the order of the column groups, then column, then row, shape (blocks,).
+        panels: Rows of the stored blocks (blocks b of them) in the order of the columns' panels: group, column, row inside
+            the block, block; shape (blocks b,).
+        unpanels: The inverse order.
     """
 
     row: Tensor
@@ -52,6 +59,8 @@ class Plan:
     column_groups: Groups
     columns: Tensor
     by_column: Tensor
+    panels: Tensor
+    unpanels: Tensor
 
 
 def make_plan(pattern: BlockPattern) -> Plan:
@@ -62,7 +71,16 @@ def make_plan(pattern: BlockPattern) -> Plan:
     column_, row_ = _coordinates(pattern.mask.T, columns)
     place = torch.zeros(pattern.mask.shape, dtype=torch.long)
     place[row, column] = torch.arange(len(row))
-    return Plan(row, column, row_groups, rows, column_groups, columns, place[row_, column_])
+    by_column = place[row_, column_]
+    panels = _panel_rows(by_column, column_groups, pattern.block)
+    return Plan(row, column, row_groups, rows, column_groups, columns, by_column, panels, torch.argsort(panels))
+
+
+def _panel_rows(by_column: Tensor, groups: Groups, b: int) -> Tensor:
+    """Rows of blocks, column by column: all first rows of a column's blocks, then all second ones."""
+    rows = by_column[:, None] * b + torch.arange(b)
+    parts = [rows[at : at + n * c].view(n, c, b).transpose(1, 2).flatten() for at, n, c in _offsets(groups)]
+    return torch.cat(parts) if parts else rows.flatten()
 
 
 def _groups(counts: Tensor) -> tuple[Groups, Tensor]:
@@ -91,10 +109,9 @@ def block_sparse_linear(x: Tensor, blocks: Tensor, plan: Plan, shape: tuple[int,
     Returns:
         Shape (batch, P b).
     """
-    indices = (plan.row, plan.column, plan.rows, plan.columns, plan.by_column)
+    indices = (plan.row, plan.column, plan.rows, plan.columns, plan.by_column, plan.panels, plan.unpanels)
     apply: Callable[..., Tensor] = _BlockSparseLinear.apply
-    result: Tensor = apply(x, blocks, *indices, plan.row_groups, plan.column_groups, shape)
-    return result
+    return apply(x, blocks, *indices, plan.row_groups, plan.column_groups, shape)
 
 
 class _BlockSparseLinear(torch.autograd.Function):
@@ -110,28 +127,26 @@ class _BlockSparseLinear(torch.autograd.Function):
         rows: Tensor,
         columns: Tensor,
         by_column: Tensor,
+        panels: Tensor,
+        unpanels: Tensor,
         row_groups: Groups,
         column_groups: Groups,
         shape: tuple[int, int],
     ) -> Tensor:
-        ctx.save_for_backward(x, blocks, row, column, rows, columns, by_column)
-        ctx.row_groups, ctx.column_groups, ctx.shape = row_groups, column_groups, shape
-        return _gathered_product(x, blocks, column, rows, row_groups, shape[0])
+        ctx.save_for_backward(x, blocks, row, columns, by_column, panels, unpanels)
+        ctx.groups, ctx.lines = column_groups, shape[1]
+        return _forward(x, blocks, column, rows, row_groups, shape[0])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, blocks, row, column, rows, columns, by_column = ctx.saved_tensors
-        dx = dblocks = None
-        if ctx.needs_input_grad[0]:
-            turned = blocks[by_column].transpose(1, 2).contiguous()
-            dx = _gathered_product(grad, turned, row[by_column], columns, ctx.column_groups, ctx.shape[1])
-        if ctx.needs_input_grad[1]:
-            dblocks = _weight_gradient(x, grad, blocks, column, rows, ctx.row_groups)
-        return dx, dblocks, None, None, None, None, None, None, None, None
+        x, blocks, row, columns, by_column, panels, unpanels = ctx.saved_tensors
+        index = (row[by_column], columns, panels, unpanels)
+        dx, dblocks = _backward(x, grad, blocks, index, ctx.groups, ctx.lines, ctx.needs_input_grad[:2])
+        return dx, dblocks, *[None] * 10
 
 
-def _gathered_product(x: Tensor, blocks: Tensor, source: Tensor, targets: Tensor, groups: Groups, lines: int) -> Tensor:
+def _forward(x: Tensor, blocks: Tensor, source: Tensor, targets: Tensor, groups: Groups, lines: int) -> Tensor:
     """The product, for inputs of any batch: output line ``targets[i]`` sums its blocks times the lines they read.
 
     Args:
@@ -144,38 +159,91 @@ def _gathered_product(x: Tensor, blocks: Tensor, source: Tensor, targets: Tensor
     """
     batch, b = x.shape[0], blocks.shape[1]
     cut = x.reshape(batch, x.shape[1] // b, b)
-    whole = len(targets) == lines
-    out = x.new_empty(batch, lines, b) if whole else x.new_zeros(batch, lines, b)
+    out = _empty_lines(cut, len(targets), lines)
     for start, stop in _chunks(batch, len(source) * b):
         results = [
             torch.bmm(_gather(cut[start:stop], source[at : at + n * c], n), blocks[at : at + n * c].view(n, c * b, b))
             for at, n, c in _offsets(groups)
         ]
-        if len(results) == 1 and whole:  # every line is in the one group, in its natural order
-            out[start:stop].copy_(results[0].transpose(0, 1))
-        else:
-            out[start:stop].index_copy_(1, targets, torch.cat(results).transpose(0, 1))
+        _write(out[start:stop], results, targets)
     return out.view(batch, lines * b)
 
 
-def _weight_gradient(x: Tensor, grad: Tensor, blocks: Tensor, column: Tensor, rows: Tensor, groups: Groups) -> Tensor:
-    """The gradient of W in the layout of the blocks, accumulated over chunks of the batch in float32 or better."""
+def _backward(
+    x: Tensor,
+    grad: Tensor,
+    blocks: Tensor,
+    index: tuple[Tensor, Tensor, Tensor, Tensor],
+    groups: Groups,
+    lines: int,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both gradients, column by column; that of the weights is summed over chunks in float32 or better.
+
+    Args:
+        x: Shape (batch, lines b).
+        grad: Of the output, shape (batch, lines out b).
+        blocks: Stored blocks.
+        index: Line of ``grad`` each block reads (by column), columns, panel rows and their inverse.
+        groups: Of the columns.
+        lines: Columns, those without a block included.
+        wanted: Whether x and the blocks need a gradient.
+    """
+    source, columns, panels, unpanels = index
     batch, b = x.shape[0], blocks.shape[1]
-    kept = torch.promote_types(blocks.dtype, torch.float32)
-    total = torch.zeros(blocks.shape, dtype=kept, device=blocks.device)
-    inputs, gradients = (t.reshape(batch, t.shape[1] // b, b) for t in (x, grad))
-    for start, stop in _chunks(batch, len(column) * b):
-        line = 0
+    cut, written = (t.reshape(batch, t.shape[1] // b, b) for t in (x, grad))
+    panel = blocks.view(-1, b).index_select(0, panels)
+    summed = torch.empty(panel.shape, dtype=torch.promote_types(blocks.dtype, torch.float32), device=blocks.device)
+    dx = _empty_lines(cut, len(columns), lines) if wanted[0] else None
+    chunks = _chunks(batch, len(source) * b)
+    for start, stop in chunks:
+        results, line = [], 0
         for at, n, c in _offsets(groups):
-            read = _gather(inputs[start:stop], column[at : at + n * c], n)
-            written = _gather(gradients[start:stop], rows[line : line + n], n)
-            part = total[at : at + n * c].view(n, c * b, b)
-            if kept == x.dtype:
-                part.baddbmm_(read.transpose(1, 2), written)
-            else:
-                part += torch.bmm(read.transpose(1, 2), written)
+            gathered = _gather(written[start:stop], source[at : at + n * c], n)
+            side = slice(at * b, (at + n * c) * b)
+            if wanted[0]:
+                results.append(torch.bmm(gathered, panel[side].view(n, b, c * b).transpose(1, 2)))
+            if wanted[1]:
+                read = _lines(cut[start:stop], columns, line, n).transpose(1, 2)
+                _accumulate(summed[side].view(n, b, c * b), read, gathered, first=start == 0)
             line += n
-    return total.to(blocks.dtype)
+        if dx is not None:
+            _write(dx[start:stop], results, columns)
+    if not chunks:
+        summed.zero_()
+    dblocks = summed.index_select(0, unpanels).view(blocks.shape).to(blocks.dtype) if wanted[1] else None
+    return None if dx is None else dx.view(batch, lines * b), dblocks
+
+
+def _empty_lines(like: Tensor, written: int, lines: int) -> Tensor:
+    """Room for (batch, lines, b), zero where lines are left out."""
+    shape = (like.shape[0], lines, like.shape[2])
+    return like.new_empty(shape) if written == lines else like.new_zeros(shape)
+
+
+def _write(out: Tensor, results: list[Tensor], targets: Tensor) -> None:
+    """Results (lines of a group, batch, b) of every group, to their lines of (batch, lines, b)."""
+    if len(results) == 1 and len(targets) == out.shape[1]:  # one group of all lines keeps their natural order
+        out.copy_(results[0].transpose(0, 1))
+    elif results:
+        out.index_copy_(1, targets, torch.cat(results).transpose(0, 1))
+
+
+def _accumulate(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
+    """``total += left @ right``, or ``=`` in the first chunk."""
+    if first:
+        total.copy_(torch.bmm(left, right))
+    elif total.dtype == left.dtype:
+        total.baddbmm_(left, right)
+    else:
+        total += torch.bmm(left, right)
+
+
+def _lines(cut: Tensor, lines: Tensor, start: int, count: int) -> Tensor:
+    """Lines ``start`` to ``start + count`` of an order, as (count, batch, b); a view where they are all there are."""
+    if count == cut.shape[1]:
+        return cut.transpose(0, 1)
+    return _gather(cut, lines[start : start + count], count)
 
 
 def _gather(cut: Tensor, lines: Tensor, groups: int) -> Tensor:
@@ -196,7 +264,7 @@ def _offsets(groups: Groups) -> list[tuple[int, int, int]]:
 def _chunks(batch: int, entries: int) -> list[tuple[int, int]]:
     """Cuts of the batch such that a chunk's gathered inputs (``entries`` a sample) stay in the cache."""
     count = max(1, -(-batch * entries // _GATHERED))
-    size = max(32, -(-batch // count)) if batch else 1
+    size = max(_LEAST_ROWS, -(-batch // count))
     return [(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 

@@ -65,6 +65,7 @@ def test_the_batch_is_cut_into_chunks_without_a_difference(monkeypatch):
 
     whole = run()
     monkeypatch.setattr(matmul, "_GATHERED", 1)
+    monkeypatch.setattr(matmul, "_LEAST_ROWS", 30)
     assert len(matmul._chunks(100, 10)) == 4
     torch.testing.assert_close(run(), whole)
 
@@ -90,7 +91,8 @@ def test_only_what_needs_a_gradient_gets_one():
 def test_the_gradient_of_half_precision_weights_is_summed_in_float32(monkeypatch):
     pattern = dense_pattern(8, 8, 8)
     plan = make_plan(pattern)
-    monkeypatch.setattr(matmul, "_GATHERED", 1)  # chunks of 32: a sum in bfloat16 would stick at 256
+    monkeypatch.setattr(matmul, "_GATHERED", 1)  # a sum in bfloat16 would stick at 256
+    monkeypatch.setattr(matmul, "_LEAST_ROWS", 32)
     blocks = torch.zeros(1, 8, 8, dtype=torch.bfloat16, requires_grad=True)
     x = torch.ones(32 * 37, 8, dtype=torch.bfloat16)
     product(x, blocks, plan, pattern).sum().backward()
