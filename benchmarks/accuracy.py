@@ -4,6 +4,7 @@ Every method gets the same dense model, recipe, price (the CPU's latency table) 
 Files are timed afterwards, with nothing else running, each interleaved with its dense model.
 
     python benchmarks/accuracy.py --size small            # trains what is missing, two cells at a time
+    python benchmarks/accuracy.py --size small --further  # all rivals
     python benchmarks/accuracy.py --size small --measure  # times every file of the study
     python benchmarks/accuracy.py --size small --report
 """
@@ -17,6 +18,8 @@ from study import DATA, Cell, load_rows, mean_and_spread, parse_arguments, resul
 
 NAME = "accuracy"
 METHODS = ("dense", "width-multiplier", "magnitude-uniform", "magnitude-global", "l1", "surrogate")
+FURTHER = ("halp", "taylor", "morphnet", "slimming", "hard-concrete", "nas-random", "nas-evolution", "nas-policy")
+"""Run with ``--further``: all rivals of the surrogate's paper and of practice."""
 TARGET = "-50%"
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"train_size": 1000, "epochs": 2, "models": ("resnet-tiny",)},
@@ -32,7 +35,7 @@ PAIRS = (
 )
 
 
-def cells(size: str, seeds: int) -> list[Cell]:
+def cells(size: str, seeds: int, methods: tuple[str, ...] = METHODS) -> list[Cell]:
     """Seeds outermost, so that an unfinished study has every method once before any twice."""
     setting = SETTINGS[size]
     return [
@@ -41,7 +44,7 @@ def cells(size: str, seeds: int) -> list[Cell]:
         for seed in range(seeds)
         for data, model in PAIRS
         if model in setting["models"]
-        for method in METHODS
+        for method in methods
     ]
 
 
@@ -160,7 +163,7 @@ def report(size: str) -> None:
     for data, model in PAIRS:
         print(f"\n{data}, {model}, target {TARGET}")
         print(f"{'method':20} {'accuracy, %':22} {'predicted/dense':18} {'measured/dense':18} train s")
-        for method in METHODS:
+        for method in (*METHODS, *FURTHER):
             mine = [
                 row
                 for row in rows
@@ -180,10 +183,12 @@ def report(size: str) -> None:
 if __name__ == "__main__":
     extra = argparse.ArgumentParser(add_help=False)
     extra.add_argument("--measure", action="store_true")
+    extra.add_argument("--further", action="store_true")
     own, rest = extra.parse_known_args()
     parsed = parse_arguments(__doc__ or "", rest)
     if own.measure:
         measure_files(parsed)
     elif not parsed.report:
-        run_study(NAME, cells(parsed.size, parsed.seeds), run_cell, parsed)
+        methods = (*METHODS, *FURTHER) if own.further else METHODS
+        run_study(NAME, cells(parsed.size, parsed.seeds, methods), run_cell, parsed)
     report(parsed.size)

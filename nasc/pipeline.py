@@ -55,7 +55,7 @@ def compress(config: CompressConfig) -> Record:
         forms = rewritten(config.method, network, **config.options)
         table = cover(device, network, *forms, progress=config.progress)
         dense = measure_dense(network, device, table, folder)
-        goal = set_goal(network, table, dense, config.target)
+        goal = set_goal(network, table, dense, config.target, config.further)
         teacher = make_teacher(config, data)
         method, searched = search(config, network, goal, data, folder, teacher)
         settled = settle(method, goal, dense, device, table, folder)

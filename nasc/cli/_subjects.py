@@ -10,7 +10,7 @@ from nasc.records import load_record
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-OWN_SHAPES = {"digits-cnn": (1, 8, 8)}
+OWN_SHAPES = {"digits-cnn": (1, 8, 8), "encoder-tiny": (48,)}
 OWN_SHAPE, OWN_CLASSES = (3, 32, 32), 10
 ZOO_SHAPE, ZOO_CLASSES = (3, 224, 224), 1000
 """Inputs and outputs of a model that is looked at without a data set: nasc's own models are for small pictures, the
@@ -58,16 +58,14 @@ def open_run_model(run: Path) -> Subject:
         RunError: The folder holds no finished model.
         ModelError: What it holds was changed or is broken.
     """
-    import torch
-
     from nasc.materialise import load_model
     from nasc.materialise.generated import source_of
+    from nasc.models import example_input
 
     if not (run / "model").is_dir():
         raise RunError(f"expected the folder of a finished run, got {run}", hint="nasc compress makes one; see runs/")
     model = load_model(run / "model")
-    generator = torch.Generator().manual_seed(0)
-    inputs = tuple(torch.randn(1, *spec.shape[1:], generator=generator) for spec in source_of(model).inputs)
+    inputs = tuple(example_input(tuple(spec.shape[1:]), batch=1) for spec in source_of(model).inputs)
     return Subject(run.name, model, inputs)
 
 
@@ -85,9 +83,10 @@ def find_artifact(path: Path) -> Path:
     return path / record.artifact
 
 
-def _image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(shape) != 3:
+def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) not in (1, 3):
         raise UsageError(
-            f"expected an input shape of three sizes, got {'x'.join(map(str, shape))}", "such as 3x224x224"
+            f"expected an input shape of three sizes (pictures) or one (tokens), got {'x'.join(map(str, shape))}",
+            "such as 3x224x224",
         )
-    return shape[0], shape[1], shape[2]
+    return shape

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from nasc.cli._options import data_option, device_options, model_option, out_option, target_option
+from nasc.cli._options import TargetType, data_option, device_options, model_option, out_option, target_option
 from nasc.cli._output import Reply, Verb
 from nasc.errors import UsageError
 from nasc.units import Target, format_count, format_percent, format_seconds
@@ -35,6 +35,14 @@ KEYS = (
 @data_option()
 @device_options
 @target_option
+@click.option(
+    "--target-size",
+    "further",
+    type=TargetType(),
+    multiple=True,
+    metavar="SIZE",
+    help="A further limit, such as 4MB, 2Mparam or 300MMAC. Repeatable.",
+)
 @click.option("--method", default="surrogate", show_default=True, metavar="NAME", help="How to choose what goes.")
 @out_option("The run's folder; by default one under runs/ named after what is asked.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs in total, fine-tuning included.")
@@ -72,6 +80,7 @@ def command(
     runtime: str,
     threads: int,
     target: Target,
+    further: tuple[Target, ...],
     method: str,
     out: Path | None,
     epochs: int | None,
@@ -118,6 +127,7 @@ def command(
         weights=weights,
         dense_baseline=dense,
         distill=distill,
+        further=further,
         options={**dict(map(read_option, options)), **({"blocks": blocks} if blocks else {})},
         resume=resume,
     )

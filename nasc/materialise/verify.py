@@ -18,7 +18,7 @@ from nasc.graph.masking import masked_call, masked_state, sparse_state
 from nasc.graph.network import Network
 from nasc.graph.program import evaluating
 from nasc.graph.selection import Selection
-from nasc.graph.slicing import scatter_state
+from nasc.graph.slicing import scatter_state, slice_tensor
 from nasc.graph.state import full_state
 
 
@@ -38,8 +38,7 @@ def verify(network: Network, selection: Selection, small: nn.Module, inputs: tup
     with torch.no_grad():
         state = masked_state(network, masks(network, selection))
         state |= sparse_state(network, selection.masks, state)
-        whole = {**full_state(network.model), **state}
-        state |= {name: quantise_living(whole[name], bits) for name, bits in selection.bits.items()}
+        state |= _on_grids(network, selection, {**full_state(network.model), **state})
         return _difference(network, selection, state, small, inputs or network.example_inputs)
 
 
@@ -72,6 +71,15 @@ def masks(network: Network, selection: Selection) -> dict[str, Tensor]:
         alive[selection.kept.get(name, torch.arange(size)).to(gain.device)] = 1
         result[name] = gain.detach() * alive
     return result
+
+
+def _on_grids(network: Network, selection: Selection, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of few bits at full size: what is kept on the grid of its own largest magnitude, the rest zero."""
+    small = {
+        name: quantise_living(slice_tensor(state[name], network.parameters[name], selection.kept), bits)
+        for name, bits in selection.bits.items()
+    }
+    return scatter_state(network, selection.kept, small)
 
 
 def _require_maskable(network: Network, selection: Selection) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from nasc.errors import UsageError
 from nasc.graph.network import Network
 from nasc.methods._base import Method
+from nasc.methods._constraints import Constrained
 from nasc.methods._price import Price, price_for_target
 from nasc.methods._readjust import readjust, smallest_sizes
 from nasc.methods.gamma_penalty import GammaPenalty
@@ -131,6 +132,7 @@ def build(name: str, network: Network, price: Price, limit: float, total_steps: 
 
 __all__ = [
     "METHODS",
+    "Constrained",
     "GammaPenalty",
     "Halp",
     "HardConcrete",

@@ -17,6 +17,7 @@ class CompressConfig:
         model: ``digits-cnn``, ``timm:NAME``, ``path/to/file.py:function``, ... (see :mod:`nasc.models`).
         data: ``digits``, ``cifar10:DIR``, ... (see :mod:`nasc.datasets`).
         target: From :func:`nasc.units.parse_target`.
+        further: Further limits, in multiply-adds, parameters or bytes.
         device: A device by name.
         method: A method by name (see :mod:`nasc.methods`).
         runtime: The runtime on the device.
@@ -46,6 +47,7 @@ class CompressConfig:
     weights: Path | None = None
     dense_baseline: bool = True
     distill: float = 0.0
+    further: tuple[Target, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = True
     progress: bool = True
@@ -75,4 +77,5 @@ class CompressConfig:
             "options": dict(self.options),
             "recipe": recipe,
             **({"distill": self.distill} if self.distill else {}),
+            **({"further": [str(target) for target in self.further]} if self.further else {}),
         }

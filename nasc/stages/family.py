@@ -111,10 +111,8 @@ def describe_family(
     network = method.dense
     exits = {member.exit.blocks: member.exit for member in method.pool.members if member.exit is not None}
     blocks = max((exit_.blocks for exit_ in method.pool.exits), default=0)
-    ways = [way_of(network, network, blocks, None)]
-    for exit_ in exits.values():
-        short = trace(cut_network(network, {}, exit_.detour), network.example_inputs)
-        ways.append(way_of(short, network, exit_.blocks, exit_.detour))
+    short = [way_of(method.price_at(e).network, network, e.blocks, e.detour) for e in exits.values()]
+    ways = [way_of(network, network, blocks, None), *short]
     return Family(
         run=run,
         model=config.model,

@@ -7,11 +7,11 @@ from pathlib import Path
 from nasc.artifact import Artifact
 from nasc.cost import cost, price_latency
 from nasc.devices import Device
-from nasc.errors import TargetError
+from nasc.errors import TargetError, UsageError
 from nasc.exporters import export
 from nasc.graph import Network
 from nasc.measurement import Measurement, measure_anchored
-from nasc.methods import Price, smallest_sizes
+from nasc.methods import Constrained, Price, smallest_sizes
 from nasc.table import LatencyTable
 from nasc.units import Target, format_bytes, format_count, format_percent, format_seconds
 
@@ -91,8 +91,17 @@ def measure_dense(network: Network, device: Device, table: LatencyTable, folder:
     return Dense(artifact, measured, price.total_s, int(cost(network, {}, "macs")), int(cost(network, {}, "params")))
 
 
-def set_goal(network: Network, table: LatencyTable, dense: Dense, target: Target) -> Goal:
+def set_goal(
+    network: Network, table: LatencyTable, dense: Dense, target: Target, further: tuple[Target, ...] = ()
+) -> Goal:
     """Turn the target into a limit on the price, and say what is reachable before anything is trained.
+
+    Args:
+        network: The traced model.
+        table: The device's latency table.
+        dense: The dense model, timed.
+        target: What the model must not exceed.
+        further: What it must not exceed either; no times, since one device is measured.
 
     Raises:
         TargetError: The target is below the smallest allowed model or not below the dense one.
@@ -117,7 +126,20 @@ def set_goal(network: Network, table: LatencyTable, dense: Dense, target: Target
             f"{show(largest, price.unit)})",
             f"ask for at least {show(smallest, price.unit)}, or start from another model",
         )
-    return goal
+    return replace(goal, price=_constrained(goal, table, further)) if further else goal
+
+
+def _constrained(goal: Goal, table: LatencyTable, further: tuple[Target, ...]) -> Price:
+    """The price of a goal with further limits."""
+    limits = []
+    for target in further:
+        if target.kind in ("seconds", "relative"):
+            raise UsageError(
+                f"expected a further limit in MAC, param or bytes; got {target}", "such as --target-size 4MB"
+            )
+        price = Price(goal.price.network, target.unit)
+        limits.append((price, target.limit(price.dense)))
+    return Constrained(goal.price, goal.price_limit, tuple(limits))
 
 
 def show(value: float, unit: str) -> str:

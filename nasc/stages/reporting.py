@@ -63,7 +63,7 @@ def make_record(
         method=config.method,
         seed=config.recipe.seed,
         epochs=float(config.recipe.epochs),
-        device=config.device,
+        device=table.provenance.environment.device,  # without the address at which it was reached
         runtime=config.runtime,
         threads=config.threads,
         dtype=table.provenance.environment.dtype,
@@ -98,7 +98,7 @@ def make_record(
         versions=package_versions(*PACKAGES),
         commit=source_commit(),
         command=shlex.join(["nasc", *sys.argv[1:]]),
-        warnings=small.warnings,
+        warnings=(*small.warnings, *_unused_forms(settled.selection)),
         extra={
             "ratio": small.seconds / large.seconds,
             "correction": goal.correction,
@@ -108,6 +108,18 @@ def make_record(
             **_forms(settled.selection),
         },
     )
+
+
+def _unused_forms(selection: Selection) -> tuple[str, ...]:
+    """What was made smaller in a way that this runtime's float kernels do not run faster for."""
+    notes = []
+    if selection.masks:
+        notes.append(
+            "single weights that are zero take their time in the runtime's dense kernels, and their place in the file"
+        )
+    if selection.bits:
+        notes.append("weights on few bits are stored as float32 here; nasc export --quantise writes them as integers")
+    return tuple(notes)
 
 
 def _predict(network: Network, sizes: dict[str, int], table: LatencyTable) -> float:

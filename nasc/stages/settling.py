@@ -17,7 +17,7 @@ from nasc.exporters import export
 from nasc.graph import Network, Selection
 from nasc.materialise import load_selection, materialise, save_selection
 from nasc.measurement import Measurement, measure_anchored
-from nasc.methods import Method, Price, readjust
+from nasc.methods import Constrained, Method, Price, readjust
 from nasc.records import write_atomic
 from nasc.stages.goal import SUFFIX, Dense, Goal, show
 from nasc.table import LatencyTable
@@ -94,7 +94,7 @@ def settle(method: Method, goal: Goal, dense: Dense, device: Device, table: Late
         if attempt.meets(goal.limit) and attempt.measured_s >= goal.limit * (1 - SLACK):
             break
         limit = _next_limit([a for a, _ in attempts], goal.limit)
-        changed = readjust(price, selection, method.scores(), limit)
+        changed = _choose(price, selection, method, limit)
         if changed.sizes == selection.sizes:
             break
         selection = changed
@@ -107,6 +107,12 @@ def settle(method: Method, goal: Goal, dense: Dense, device: Device, table: Late
         )
     _, selection = max(met, key=lambda pair: pair[0].measured_s)
     return _save(folder, Settled(selection, tuple(a for a, _ in attempts)))
+
+
+def _choose(price: Price, selection: Selection, method: Method, limit: float) -> Selection:
+    """The selection for another limit; further limits of the price stay what they are."""
+    at = price.at(limit) if isinstance(price, Constrained) else price
+    return readjust(at, selection, method.scores(), limit)
 
 
 def measure_beside_dense(

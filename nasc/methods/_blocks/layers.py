@@ -5,6 +5,7 @@ dims: they go by names of their own beside the dims' (:func:`density_name`, :fun
 says everything a price needs.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -22,6 +23,9 @@ BLOCKS: tuple[Block, ...] = get_args(Block)
 
 LEAST_RANK = 4
 """A layer whose factors cost as much as the layer itself below this rank stays dense."""
+
+LEAST_WEIGHTS = 256
+"""A layer of fewer weights keeps them all: its share could not be told in small steps, and it costs next to nothing."""
 
 
 def density_name(weight: str) -> str:
@@ -104,7 +108,7 @@ def parse_blocks(blocks: str | Iterable[str]) -> frozenset[Block]:
     return frozenset(known[name] for name in names)
 
 
-def build_blocks(network: Network, blocks: Collection[Block]) -> BlockNetwork:
+def build_blocks(network: Network, blocks: Collection[Block], only: str = "") -> BlockNetwork:
     """Rewrite a network so that its layers can take the forms asked for. The user's module is not changed.
 
     Every layer starts as what it is: factors of full rank whose product is its weight, every weight there, 16 bits. With
@@ -113,11 +117,15 @@ def build_blocks(network: Network, blocks: Collection[Block]) -> BlockNetwork:
     Args:
         network: The traced model.
         blocks: The forms.
+        only: Take only layers whose path matches this regular expression somewhere; all where it is empty. Widths are
+            pruned everywhere.
 
     Raises:
+        UsageError: The expression cannot be read.
         TraceError: No layer of the model can take any of them.
     """
-    candidates = dict(_plain_layers(network))
+    wanted = _compile(only)
+    candidates = {path: module for path, module in _plain_layers(network) if wanted.search(path)}
     factored = {
         path: module
         for path, module in candidates.items()
@@ -135,6 +143,15 @@ def build_blocks(network: Network, blocks: Collection[Block]) -> BlockNetwork:
             "add prune to the blocks, or see what there is with: nasc inspect --model M",
         )
     return BlockNetwork(network, rewritten, tuple(layers), _match(network, rewritten, layers), "prune" in blocks)
+
+
+def _compile(expression: str) -> re.Pattern[str]:
+    try:
+        return re.compile(expression)
+    except re.error as failure:
+        raise UsageError(
+            f"cannot read the layers {expression!r}: {failure}", "a regular expression over paths, such as 'up|down'"
+        ) from failure
 
 
 def _plain_layers(network: Network) -> Iterable[tuple[str, nn.Linear | nn.Conv2d]]:
@@ -162,7 +179,8 @@ def _layer(network: Network, path: str, factored: bool, blocks: Collection[Block
     quantised = "quant" in blocks
     if not factored:
         weight = f"{path}.weight"
-        sparse = weight if "sparse" in blocks else None
+        large = network.model.get_parameter(weight).numel() >= LEAST_WEIGHTS
+        sparse = weight if "sparse" in blocks and large else None
         return Layer(path, (weight,), None, sparse, quantised) if sparse or quantised else None
     first, second, rest = (f"{path}.{part}.weight" for part in ("first", "second", "rest"))
     (rank,) = network.parameters[first][0].dims()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nasc.blocks import bits_of_gates, gated_weight, gates_of_bits, relative_error, straight_through, surrogate_bits
-from nasc.blocks.quantisation import BITS
+from nasc.blocks.quantisation import BITS, largest
 from nasc.graph.selection import Selection
 from nasc.methods._blocks.layers import BlockNetwork, Layer, bits_name, density_name
 from nasc.methods._masks import Layout, select_positive
@@ -50,14 +50,28 @@ class WeightForms:
         for name, layer in self.quantised.items():
             for weight in layer.weights:
                 value = result.get(weight, state.get(weight, own[weight]))
-                result[weight] = self._gridded(value, vectors[name])
+                result[weight] = self._gridded(value, vectors[name], self._living(weight, value, vectors))
         return result
 
-    def _gridded(self, value: Tensor, gates: Tensor) -> Tensor:
+    def _gridded(self, value: Tensor, gates: Tensor, living: Tensor) -> Tensor:
+        scale = largest(value.detach() * living)
+        there = (value.detach() != 0).to(value.dtype)  # what has gone costs no code
         if self.relaxed:
-            return gated_weight(value, gates) * (value.detach() != 0).to(value.dtype)  # what has gone costs no code
+            return gated_weight(value, gates, scale) * there
         bits = bits_of_gates(gates.detach())
-        return value if bits == BITS[-1] else straight_through(value, bits)
+        return value if bits == BITS[-1] else straight_through(value, bits, scale) * there
+
+    def _living(self, weight: str, value: Tensor, vectors: Mapping[str, Tensor]) -> Tensor:
+        """One where a weight writes and reads entries that are there: the others have no say in the grid's scale."""
+        network = self.blocks.network
+        alive = {name: (vectors[name].detach() > 0).to(value.dtype) for name in self.blocks.masked}
+        result = torch.ones((), device=value.device, dtype=value.dtype)
+        for index, axis in enumerate(network.parameters[weight]):
+            if any(dim.name in alive for dim in axis.dims()):
+                shape = [1] * value.dim()
+                shape[index] = -1
+                result = result * axis.expand(alive).view(shape)
+        return result
 
     def sizes(self, vectors: Mapping[str, Tensor]) -> dict[str, float]:
         """True shares and bits by name."""

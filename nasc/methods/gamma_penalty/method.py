@@ -41,7 +41,8 @@ class GammaPenalty:
         start: Fraction of the run at which the penalty begins.
         end: Fraction at which the widths are fixed.
         threshold: A scale below this share of the median scale at the start counts as gone.
-        gain: How fast lambda follows the gap between true price and goal, per step.
+        gain: How fast lambda follows the gap between true price and goal, per run: at a gap of a tenth all the time it
+            would reach a tenth of this, times the share of the run.
         floor: Smallest share of a dim that may stay.
         retrain: Go back to the first weights once the widths are fixed.
 
@@ -62,7 +63,7 @@ class GammaPenalty:
         start: float = 0.05,
         end: float = 0.4,
         threshold: float = 0.1,
-        gain: float = 0.02,
+        gain: float = 0.2,
         floor: float = 0.05,
         retrain: bool = False,
     ) -> None:
@@ -88,13 +89,15 @@ class GammaPenalty:
         self._frozen = False
 
     def penalty(self) -> Tensor:
-        """Lambda times the sum of weight times scale over all channels, divided by that sum's weights."""
+        """Lambda times the sum of weight times scale over all channels; the weights average to one."""
         if self._frozen or self.strength == 0:
             return torch.zeros((), device=self.masks.flat.device)
         scales = norm_scales(self.network)
         weights = self._weights(scales)
-        total = sum(weights[name] * scale.sum() for name, scale in scales.items())
-        return self.strength * torch.as_tensor(total) / sum(weights[n] * scale.numel() for n, scale in scales.items())
+        channels = sum(scale.numel() for scale in scales.values())
+        average = sum(weights[name] * scale.numel() for name, scale in scales.items()) / channels
+        total = torch.stack([weights[name] * scale.sum() for name, scale in scales.items()]).sum()
+        return self.strength * total / max(average, 1e-30)
 
     def _weights(self, scales: dict[str, Tensor]) -> dict[str, float]:
         """What a channel of each dim costs at the living sizes, or one."""
@@ -119,7 +122,7 @@ class GammaPenalty:
             return
         goal = self.ramp.between(fraction, self.price.dense, self.limit)
         gap = (self.price.total(self._living()) - goal) / self.price.dense
-        self.strength = max(0.0, self.strength + self.gain * gap)
+        self.strength = max(0.0, self.strength + self.gain * gap / self.total_steps)
 
     def _fix(self) -> None:
         scores = self.scores()

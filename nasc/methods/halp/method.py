@@ -2,8 +2,8 @@
 
 An entry is worth the running mean of ``(a_j dL/da_j)^2``, its squared first-order Taylor term (a = 1: the sum of weight
 times gradient over its readers). At every pruning step a knapsack keeps the most summed worth whose price meets the
-goal; what is out is out at once. Departures: the knapsack is greedy where HALP's is a dynamic programme over groups,
-and the groups are the steps that the price itself shows, where HALP's size is set by hand.
+goal; what is out is out at once. The knapsack is a dynamic programme over widths (:mod:`nasc.methods.halp.knapsack`).
+Departure: the groups are the steps that the price itself shows, where HALP's size is set by hand.
 """
 
 from typing import Any
@@ -16,7 +16,8 @@ from nasc.graph.selection import Selection
 from nasc.methods._masks import MaskedModel, Masks
 from nasc.methods._price import Price
 from nasc.methods._schedules import Ramp
-from nasc.methods._widths import allocate, efficient_widths, floor_sizes, keep_strongest, require_reachable
+from nasc.methods._widths import efficient_widths, floor_sizes, keep_strongest, require_reachable
+from nasc.methods.halp.knapsack import solve
 
 
 class Halp:
@@ -84,7 +85,7 @@ class Halp:
         alive = (self.masks.flat.detach() > 0).float().cpu()
         worth = self.importance.cpu().clamp_min(torch.finfo(torch.float32).tiny) * alive
         scores = self.masks.layout.split(worth)
-        sizes = allocate(self.price, scores, goal, ladders=self.ladders, floor=self.floor).sizes
+        sizes = solve(self.price, scores, goal, self.ladders, self.floor)
         kept = self.masks.layout.join(keep_strongest(scores, sizes))
         self.masks.assign(kept.to(self.masks.flat.device))
 

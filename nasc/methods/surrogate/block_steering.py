@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nasc.blocks.quantisation import BITS
 from nasc.graph.network import Network
-from nasc.methods._blocks import BlockPrice, Layer, WeightForms, bits_name, density_name
+from nasc.methods._blocks import Layer, WeightForms, bits_name, density_name
 from nasc.methods._blocks.price import FULL_BITS
 from nasc.methods._masks import Masks
 from nasc.methods._price import Price, Unit
@@ -55,7 +55,7 @@ class BlockSteering:
         self,
         masks: Masks,
         forms: WeightForms,
-        price: BlockPrice,
+        price: Price,
         limit: float,
         total_steps: int,
         config: SurrogateConfig,
@@ -230,7 +230,7 @@ class BlockSteering:
         return masks | self.forms.gates({name: sizes[name] for name in self.forms.quantised})
 
     def _wanted_price(self) -> float:
-        return self.price.total(true_sizes(self.masks, self.forms, self._wanted))
+        return self.price.total(true_sizes(self.masks, self.forms, self._wanted))  # type: ignore[arg-type]
 
     def _move(self) -> None:
         masks, wanted = self.masks.flat.detach(), self._wanted.to(self.masks.flat)
@@ -269,20 +269,23 @@ def true_sizes(masks: Masks, forms: WeightForms, flat: Tensor | None = None) -> 
 class _Levels(Price):
     """A block price whose shares are counted in 64ths: what a knapsack over whole numbers asks."""
 
-    def __init__(self, price: BlockPrice) -> None:
+    def __init__(self, price: Price) -> None:
         self.network: Network = price.network
         self.unit: Unit = price.unit
         self.table, self.dense, self._price = price.table, price.dense, price
 
     def total(self, sizes: Mapping[str, float]) -> float:
-        return self._price.total({name: _share(name, size) for name, size in sizes.items()})
+        return self._price.total(_shares(sizes))
 
     def change(self, sizes: Mapping[str, float], name: str, size: float) -> float:
-        shares = {other: _share(other, value) for other, value in sizes.items()}
-        return self._price.change(shares, name, _share(name, size))
+        return self._price.change(_shares(sizes), name, _share(name, size))  # type: ignore[arg-type]
 
     def neighbours(self, name: str) -> tuple[str, ...]:
         return self._price.neighbours(name)
+
+
+def _shares(sizes: Mapping[str, float]) -> Any:
+    return {name: _share(name, size) for name, size in sizes.items()}
 
 
 def _share(name: str, size: float) -> float:

@@ -14,6 +14,7 @@ class SurrogateConfig:
 
     Args:
         blocks: Forms a layer may take, of ``prune``, ``lowrank``, ``sparse`` and ``quant``, joined by commas.
+        layers: Which layers may take the other forms: a regular expression over their paths; all where it is empty.
         controller: ``"steered"`` ends one run at the target; None is the paper: a fixed lambda and projected descent.
         form: ``"paper"`` for R(a), ``"exact"`` for R(a)^2 / d.
 
@@ -44,6 +45,7 @@ class SurrogateConfig:
     """
 
     blocks: str = "prune"
+    layers: str = ""
     controller: Literal["steered"] | None = "steered"
     form: Form = "paper"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nasc.graph.masking import masked_state
-from nasc.methods._blocks import BlockPrice, WeightForms
+from nasc.methods._blocks import WeightForms
 from nasc.methods._masks import Masks, keep_one
 from nasc.methods._price import Price
 from nasc.methods.surrogate.block_steering import true_sizes
@@ -100,7 +100,6 @@ class Descent:
     def _relax(self, flat: Tensor) -> RelaxedPrice:
         if self.forms is None:
             return relax(self.price, self.masks.layout, flat, self.config.form)
-        assert isinstance(self.price, BlockPrice)
         return relax_blocks(self.price, self.masks.layout, flat, self.forms, self.config.form)
 
     def _direction(self, gradient: Tensor) -> Tensor:

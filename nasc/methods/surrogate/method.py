@@ -7,7 +7,7 @@ not to activations. Without a controller this is the paper's method (:mod:`nasc.
 run ends at the target (:mod:`nasc.methods.surrogate.steering`, which lists the departures).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from nasc.errors import UsageError
 from nasc.graph.network import Network
 from nasc.graph.selection import Selection
 from nasc.methods._blocks import BlockPrice, Folded, WeightForms, build_blocks, fold
+from nasc.methods._constraints import Constrained
 from nasc.methods._masks import MaskedModel, Masks, select_positive
 from nasc.methods._price import Price, price_for_target
 from nasc.methods.surrogate.block_steering import BlockSteering, true_sizes
@@ -92,8 +93,9 @@ class Surrogate:
         """Give layers the forms asked for, where pruning is not the only one: network and price become the rewritten."""
         if self.config.forms == {"prune"}:
             return None
-        blocks = build_blocks(self.network, self.config.forms)
-        self.network, self.price = blocks.network, BlockPrice(blocks, self.price.unit, self.price.table)
+        blocks = build_blocks(self.network, self.config.forms, self.config.layers)
+        self.network = blocks.network
+        self.price = _over(self.price, lambda price: BlockPrice(blocks, price.unit, price.table))
         return WeightForms(blocks, relaxed=self.config.controller is None)
 
     def _make_dynamics(self) -> Descent | Steering | BlockSteering:
@@ -104,7 +106,6 @@ class Surrogate:
         if self.limit is None:
             raise UsageError("a controller needs a target; got none", 'give one, e.g. target="8ms" or target="-40%"')
         if self._forms is not None:
-            assert isinstance(self.price, BlockPrice)
             return BlockSteering(self.masks, self._forms, self.price, self.limit, self.total_steps, self.config)
         return Steering(self.masks, self.price, self.limit, self.total_steps, self.config)
 
@@ -158,12 +159,18 @@ class Surrogate:
             return
         if self._folded is not None and (not anew or self._folded[0] == self.step_count):
             return
-        assert isinstance(self._searched, BlockPrice)
+        searched = self._searched.first if isinstance(self._searched, Constrained) else self._searched
+        assert isinstance(searched, BlockPrice)
         scores = self.masks.layout.split(self._dynamics.scores().cpu())
         scores = {name: scores[name] for name in self._forms.blocks.masked}
-        folded = fold(self._searched, self._selected(), scores, true_sizes(self.masks, self._forms))
+        folded = fold(searched, self._selected(), scores, true_sizes(self.masks, self._forms))
         self._folded = self.step_count, folded
-        self.network, self.price = folded.price.network, folded.price
+        final = folded.price
+        self.network = final.network
+        self.price = _over(
+            self._searched,
+            lambda price: BlockPrice(final.blocks, price.unit, price.table, given=final.given, choose=False),
+        )
 
     def scores(self) -> dict[str, Tensor]:
         """Importance of every entry: the controller's measure, or the masks themselves where there is none."""
@@ -202,10 +209,15 @@ class Surrogate:
         self._fold()
 
 
+def _over(price: Price, change: Callable[[Price], Price]) -> Price:
+    """Another price in the place of this one, or of each of several."""
+    return price.over(change) if isinstance(price, Constrained) else change(price)
+
+
 def surrogate_networks(network: Network, **options: Any) -> tuple[Network, ...]:
     """The rewritten network, where the blocks asked for bring kernels that the user's network has not."""
     config = SurrogateConfig(**options)
-    return (build_blocks(network, config.forms).network,) if "lowrank" in config.forms else ()
+    return (build_blocks(network, config.forms, config.layers).network,) if "lowrank" in config.forms else ()
 
 
 def _resolve_price(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasc.methods._blocks import BlockPrice, WeightForms
+from nasc.methods._blocks import WeightForms
 from nasc.methods._blocks.price import FULL_BITS
 from nasc.methods._masks import Layout
 from nasc.methods._price import Price
@@ -45,16 +45,14 @@ def relax(price: Price, layout: Layout, flat: Tensor, form: Form = "paper") -> R
     return RelaxedPrice(value, layout.spread(kappa) * gradient)
 
 
-def relax_blocks(
-    price: BlockPrice, layout: Layout, flat: Tensor, forms: WeightForms, form: Form = "paper"
-) -> RelaxedPrice:
+def relax_blocks(price: Price, layout: Layout, flat: Tensor, forms: WeightForms, form: Form = "paper") -> RelaxedPrice:
     """The price where masks over single weights and gates lie beside those over dims and ranks.
 
     A share is R(A) / numel, so that a layer costs ``sqrt(d d') sum(A) / |A|_F`` (latency_surrogate 2.2), bits are
     :func:`nasc.blocks.surrogate_bits` of the gates.
 
     Args:
-        price: See :class:`BlockPrice`.
+        price: A :class:`nasc.methods._blocks.BlockPrice`, or several with their limits.
         layout: Where each vector lies in ``flat``.
         flat: All masks and gates, shape (entries,).
         forms: What the vectors beside the dims mean.

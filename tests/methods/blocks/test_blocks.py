@@ -259,6 +259,13 @@ def test_unknown_blocks_and_impossible_ones_are_said(wide: Network) -> None:
         Surrogate(wide, target="1kMAC", total_steps=10, blocks="lowrank")
 
 
+def test_only_the_layers_that_are_named_change(wide: Network) -> None:
+    built = build_blocks(wide, frozenset({"lowrank", "quant"}), only="hidden|point")
+    assert {layer.path for layer in built.layers} == {"hidden", "point.0"}
+    with pytest.raises(UsageError, match="cannot read the layers"):
+        build_blocks(wide, frozenset({"quant"}), only="(")
+
+
 def test_names_of_combinations_are_all_there() -> None:
     assert len(set(itertools.chain.from_iterable(name.split(",") for name in COMBINATIONS))) == 4
 
