@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "sorted_decoding"
 LAYERS = 8
-EXITS = (2, 4, 6, 8)
+EXITS = (1, 2, 4, 8)
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"steps": 60, "hidden": 32, "length": 48, "batch": 8, "prompts": 2, "new": 24},
     "small": {"steps": 1600, "hidden": 96, "length": 96, "batch": 16, "prompts": 6, "new": 96},
@@ -160,9 +160,9 @@ def decode_all(decoder: Any, small: Any, prompts: list[list[int]], count: int) -
     ways: dict[str, Any] = {"whole": partial(decode_full, decoder)}
     ways |= {f"exit {exit_}": partial(decode_full, decoder, exit_=exit_) for exit_ in EXITS[:-1]}
     ways |= {f"confidence {tau}": partial(decode_early_exit, decoder, threshold=tau) for tau in (0.6, 0.9)}
-    for draft in (2, 3, 4, 6):
-        ways[f"self-speculative {draft} at 2"] = partial(
-            decode_self_speculative, decoder, draft=draft, threshold=0.0, draft_exits=(2,)
+    for exit_, draft in ((1, 3), (1, 5), (2, 3), (2, 5)):
+        ways[f"self-speculative {draft} at {exit_}"] = partial(
+            decode_self_speculative, decoder, draft=draft, threshold=0.0, draft_exits=(exit_,)
         )
     ways["self-speculative 4, 0.6"] = partial(decode_self_speculative, decoder, draft=4, threshold=0.6)
     ways["draft model"] = partial(decode_speculative, decoder, small, draft=4)

@@ -11,7 +11,7 @@ position ever attends to a missing one, and verification costs nothing but the m
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -116,6 +116,7 @@ class ExitDecoder:
             session = self.begin(7)
             session.push(ids[0, :4].tolist())
             first = self.scores(session.run_to(self.exits[-1]))
+            session.leave()
             session.push(ids[0, 4:].tolist())
             got = torch.cat([first, self.scores(session.run_to(self.exits[-1]))])
         finally:
@@ -251,17 +252,26 @@ class _Surroundings:
     length: int
     offset: Tensor | None
     keywords: list[dict[str, Any]]
+    _place: tuple[int, int] = (0, 0)
+    _known: dict[int, Any] = field(default_factory=dict)
 
     def at(self, layer: int, start: int, hidden: Tensor, cache: Any) -> dict[str, Any]:
         """The arguments of a layer for the positions from ``start`` on that ``hidden`` holds."""
         stop = start + hidden.shape[1]
-        found = {name: self._cut(value, start, stop) for name, value in self.keywords[layer].items()}
+        if self._place != (start, stop):  # layers share what they are given: it is cut once for all of them
+            self._place, self._known = (start, stop), {}
+        found = {name: self._known_cut(value, start, stop) for name, value in self.keywords[layer].items()}
         for name, value in self.keywords[layer].items():
             if _is_cache(value):
                 found[name] = cache
         if found.get("attention_mask") is None and stop - start > 1:
-            found["attention_mask"] = _causal(start, stop, hidden)
+            found["attention_mask"] = self._known.setdefault(0, _causal(start, stop, hidden))
         return found
+
+    def _known_cut(self, value: Any, start: int, stop: int) -> Any:
+        if id(value) not in self._known:
+            self._known[id(value)] = self._cut(value, start, stop)
+        return self._known[id(value)]
 
     def _cut(self, value: Any, start: int, stop: int) -> Any:
         if isinstance(value, tuple):

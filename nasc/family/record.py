@@ -20,8 +20,6 @@ FAMILY_FILE = "family.json"
 WEIGHTS_FILE = "family.safetensors"
 """Name of its weights."""
 
-Term = str | int | list["list[Term]"]  # type: ignore[misc]
-
 
 class KernelLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One kernel of a way through the network.

@@ -43,7 +43,7 @@ def family(home: Path, ask: Any) -> Path:
     options = ["--option", "widths=[0.5,0.75,1]", "--option", "depths=all"]
     if not (folder / "record.json").is_file():
         ask(
-            *("compress", "-m", "digits-cnn@0.25", "-d", "digits", *SIMULATED, "--target-latency", "-30%"),
+            *("compress", "-m", "digits-cnn@0.5", "-d", "digits", *SIMULATED, "--target-latency", "-40%"),
             *("--method", "sorted", "--epochs", "2", "--no-dense", "--out", str(folder), *options),
         )
     return folder

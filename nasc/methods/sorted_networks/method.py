@@ -63,7 +63,8 @@ class SortedNetwork:
     def __init__(self, network: Network, price: Price, limit: float, total_steps: int, **options: Any) -> None:
         self.config = SortedConfig(**options)
         self.network, self.price, self.limit, self.total_steps = network, price, limit, total_steps
-        self.dense = network
+        self.dense, self._whole_price = network, price
+        self._prices: dict[int, Price] = {}
         require_reachable(price, smallest_sizes(price), limit)
         if self.config.order == "norms":
             order_units(network, writer_norms(network))
@@ -190,8 +191,9 @@ class SortedNetwork:
 
     def _cost(self, member: Member) -> float:
         if member.exit is None:
-            return self.price.total(member.sizes)
-        return self._short_price(member.exit).total(_translate(self._short(member.exit), self.dense, member.sizes))
+            return self._whole_price.total(member.sizes)
+        short = self.price_at(member.exit)
+        return short.total(_translate(short.network, self.dense, member.sizes))
 
     def _grown(self, member: Member) -> dict[str, int]:
         """Sizes between the member and the whole, or below it where even the smallest member is too large."""
@@ -209,18 +211,15 @@ class SortedNetwork:
 
     def _shorten(self, exit_: Exit) -> None:
         """From here on the selection speaks of the network that ends at this exit."""
-        self.price = self._short_price(exit_)
+        self.price = self.price_at(exit_)
         self.network = self.price.network
 
-    def _short(self, exit_: Exit) -> Network:
-        return trace(cut_network(self.dense, {}, exit_.detour), self.dense.example_inputs)
-
-    def _short_price(self, exit_: Exit) -> Price:
-        if not hasattr(self, "_short_prices"):
-            self._short_prices: dict[int, Price] = {}
-        if exit_.blocks not in self._short_prices:
-            self._short_prices[exit_.blocks] = Price(self._short(exit_), self.price.unit, self.price.table)
-        return self._short_prices[exit_.blocks]
+    def price_at(self, exit_: Exit) -> Price:
+        """The price of the network that ends at an exit; its :attr:`Price.network` is that network."""
+        if exit_.blocks not in self._prices:
+            short = trace(cut_network(self.dense, {}, exit_.detour), self.dense.example_inputs)
+            self._prices[exit_.blocks] = Price(short, self._whole_price.unit, self._whole_price.table)
+        return self._prices[exit_.blocks]
 
     def scores(self) -> dict[str, Tensor]:
         """The order of the entries: earlier ones come first, so that what is readjusted stays a prefix."""
