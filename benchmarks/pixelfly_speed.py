@@ -27,14 +27,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def cells(size: str) -> list[Cell]:
-    """At density 10 %, aligned and shifted by half a block; and, at full stride, the flat form against the product."""
+    """At density 10 %, blocks alone, with low rank, and shifted by half a block; at full stride, flat against product."""
     setting = SETTINGS[size]
     shared = {"block": BLOCK, "repeats": setting["repeats"]}
     kinds = [
         {"side": side, "batch": batch, "kind": kind}
         for side in setting["sides"]
         for batch in setting["batches"]
-        for kind in ("density", "product", "shifted")
+        for kind in ("density", "pixelfly", "product", "shifted")
     ]
     return [kind | shared for kind in kinds]
 
@@ -77,10 +77,17 @@ def build_rivals(cell: Cell) -> tuple[dict[str, tuple[Callable[[Any], Any], bool
     import torch
     from torch import nn
 
-    from nasc.block_sparse import BlockButterfly, BlockSparse, cover_elements, flat_butterfly
+    from nasc.block_sparse import BlockButterfly, BlockSparse, PixelflyLinear, cover_elements, flat_butterfly
+    from nasc.block_sparse.budget import MatrixType, choose_form
     from nasc.block_sparse.butterfly import available_strides
 
     side, block = cell["side"], cell["block"]
+    if cell["kind"] == "pixelfly":  # blocks and low rank together, up to the density
+        matrix = MatrixType("", side, side)
+        form = choose_form(matrix, DENSITY * matrix.weights, block=block, low_rank_share=0.25)
+        mixed = PixelflyLinear(form.pattern(matrix), form.rank, bias=False)
+        dense = nn.Linear(side, side, bias=False)
+        return {"dense": (dense, True), "pixelfly": (mixed, True)}, {"pixelfly": mixed.density, "dense": 1.0}
     if cell["kind"] == "product":
         flat = BlockSparse(flat_butterfly(side, side, block, side // block))
         chain = BlockButterfly(side, side, block, bias=False)
@@ -137,6 +144,9 @@ def report(size: str) -> None:
                 f"{times['bsr']['forward_s'] / times['sparse']['forward_s']:5.2f}"
             )
             density = row["densities"]["sparse"]
+        elif cell["kind"] == "pixelfly":
+            line = f"dense/pixelfly {times['dense']['both_s'] / times['pixelfly']['both_s']:5.2f}"
+            density = row["densities"]["pixelfly"]
         elif cell["kind"] == "product":
             line = (
                 f"product/flat {times['product']['both_s'] / times['flat']['both_s']:5.2f}   dense/flat "
