@@ -69,6 +69,7 @@ class Compression:
         self.method: Method | None = None
         self.small: nn.Module | None = None
         self.measured_s: float | None = None
+        self._adopted: list[nn.Parameter] = []
         self._bench: Bench | None = None
         self._undo: Callable[[], None] | None = None
         self._saved: dict[str, Any] | None = None
@@ -105,6 +106,7 @@ class Compression:
         follow = getattr(self.method, "follow", None)
         if follow is not None and optimizer is not None:
             follow(optimizer)
+        self._adopted = adopt(led, self.method.model, optimizer)
         self._undo = lead_through(led, self.method.model)
 
     def before_step(self) -> None:
@@ -113,8 +115,10 @@ class Compression:
         penalty = method.penalty()
         if penalty.requires_grad:
             penalty.backward()  # type: ignore[no-untyped-call]
-        for leaf in learned_tensors(method):
-            if distributed.is_initialized() and leaf.grad is not None:
+        if not distributed.is_initialized():
+            return
+        for leaf in (*learned_tensors(method), *self._adopted):  # what the loop's own averaging does not know of
+            if leaf.grad is not None:
                 distributed.all_reduce(leaf.grad)
                 leaf.grad /= distributed.get_world_size()
 
@@ -233,6 +237,26 @@ def lead_through(module: nn.Module, masked: nn.Module) -> Callable[[], None]:
 
     object.__setattr__(module, "forward", forward)  # an attribute of the instance shadows the class's method
     return undo
+
+
+def adopt(led: nn.Module, masked: nn.Module, optimizer: Optimizer | None) -> list[nn.Parameter]:
+    """Let the loop's optimiser train the parameters of a method that rewrote the model: factors, blocks.
+
+    They join its first group, so that the loop's learning-rate schedule holds for them.
+
+    Args:
+        led: The module whose parameters the optimiser has.
+        masked: The method's.
+        optimizer: The loop's.
+
+    Returns:
+        The parameters that are not the model's own.
+    """
+    known = {id(parameter) for parameter in led.parameters()}
+    new = [parameter for parameter in masked.parameters() if id(parameter) not in known]
+    if new and optimizer is not None:
+        optimizer.param_groups[0]["params"].extend(new)
+    return new
 
 
 def learned_tensors(method: Method) -> list[Tensor]:

@@ -87,5 +87,6 @@ class Compress(TrainerCallback):
 
 
 def _first_inputs(loader: Any) -> dict[str, Tensor]:
-    batch = next(iter(loader))
+    with torch.random.fork_rng(devices=[]):  # looking at a batch must not change the order of the others
+        batch = next(iter(loader))
     return {name: value for name, value in batch.items() if isinstance(value, torch.Tensor) and name not in _LABELS}

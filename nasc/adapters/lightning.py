@@ -102,7 +102,8 @@ class Compress(Callback):
 
 def _first_inputs(trainer: "Trainer") -> Any:
     loader: Any = trainer.train_dataloader
-    batch = next(iter(loader))
+    with torch.random.fork_rng(devices=[]):  # looking at a batch must not change the order of the others
+        batch = next(iter(loader))
     return batch[0] if isinstance(batch, list | tuple) else batch
 
 

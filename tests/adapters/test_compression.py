@@ -1,16 +1,17 @@
 """What the adapters share, in a plain loop: accumulation, several processes, compiled models, every method."""
 
-import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
-from nasc.adapters._compression import Compression, lead_through, learned_tensors
+from nasc.adapters._compression import Compression, adopt, lead_through, learned_tensors
 from nasc.cost import cost
 from nasc.errors import NascError, TrainingError
 from nasc.graph import trace
@@ -75,7 +76,7 @@ def test_accumulating_over_micro_batches_changes_nothing(method: str, digits: An
         ends.append((compression.method.select().sizes, net[0].weight.detach().clone()))
         compression.release()
     assert ends[0][0] == ends[1][0]
-    torch.testing.assert_close(ends[0][1], ends[1][1], rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(ends[0][1], ends[1][1], rtol=1e-4, atol=1e-6)
 
 
 def _double(data: torch.utils.data.TensorDataset) -> torch.utils.data.TensorDataset:
@@ -129,6 +130,20 @@ def test_a_compiled_model_computes_what_the_plain_one_does(method: str, net: nn.
         torch.testing.assert_close(one, other)
 
 
+def test_a_method_that_rewrites_the_model_has_its_parameters_trained_by_the_loops_own_optimiser(net: nn.Module) -> None:
+    rewritten = nn.Linear(3, 3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    new = adopt(net, nn.ModuleList([net, rewritten]), optimizer)
+    assert [id(p) for p in new] == [id(p) for p in rewritten.parameters()]
+    before = rewritten.weight.detach().clone()
+    rewritten(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    schedule.step()
+    assert not torch.equal(rewritten.weight, before)
+    assert adopt(net, net, optimizer) == []
+
+
 def test_a_module_led_through_another_is_itself_again_afterwards(net: nn.Module) -> None:
     class Doubled(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -161,38 +176,16 @@ def test_a_state_taken_before_a_stop_goes_on_where_it_was(net: nn.Module, digits
     again.release()
 
 
-def _rank(rank: int, port: int, out: str, images: torch.Tensor, labels: torch.Tensor) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)
-    )
-    data = torch.utils.data.TensorDataset(images[rank::2], labels[rank::2])
-    compression = Compression("60kMAC", out=Path(out))
-    x, y = data.tensors
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    compression.start(net, net, (x[:1],), STEPS, optimizer)
-    parallel = nn.parallel.DistributedDataParallel(net)
-    for step in range(STEPS):
-        optimizer.zero_grad()
-        rows = slice(32 * (step % 4), 32 * (step % 4 + 1))
-        nn.functional.cross_entropy(parallel(x[rows]), y[rows]).backward()
-        compression.before_step()
-        optimizer.step()
-        compression.after_step()
-    small = compression.finish()
-    torch.save([macs(small), *(p.detach() for p in small.parameters())], Path(out) / f"rank{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
 @pytest.mark.slow
 def test_two_processes_end_with_the_same_small_model(digits: Any, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     x, y = digits.tensors
-    multiprocessing.spawn(_rank, (port, str(tmp_path), x, y), nprocs=2)
+    torch.save([x, y], tmp_path / "data.pt")
+    script = str(Path(__file__).with_name("one_of_two.py"))
+    ranks = [subprocess.Popen([sys.executable, script, str(rank), str(port), str(tmp_path)]) for rank in (0, 1)]
+    assert [rank.wait(timeout=200) for rank in ranks] == [0, 0]
     first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first[0] == second[0] <= 60e3
     for one, other in zip(first[1:], second[1:], strict=True):
