@@ -29,9 +29,9 @@ def command(build_bundle: bool, architecture: str) -> Reply:
     if build_bundle:
         return _build(architecture)
     found = list_devices()
-    rows = [(status.name, "yes" if status.ready else "no", status.runtime, _remark(status)) for status in found]
+    rows = [(status.name, "yes" if status.ready else "no", _remark(status), status.fix or "") for status in found]
     return Reply(
-        {"devices": [asdict(status) for status in found]}, draw_grid(["device", "ready", "runtime", "what"], rows)
+        {"devices": [asdict(status) for status in found]}, draw_grid(["device", "ready", "what", "what to do"], rows)
     )
 
 
@@ -50,8 +50,8 @@ def _describe(bundle: "Bundle") -> str:
 
 
 def _remark(status: "DeviceStatus") -> str:
+    if not status.ready:
+        return f"{status.title}: {status.missing}"
     where = f" at {', '.join(status.addresses)}" if status.addresses else ""
-    if status.ready:
-        marked = " (emulated: no real times)" if status.facts.get("origin") == "emulated" else ""
-        return f"{status.title}: {status.facts.get('cpu_model', '')}{where}{marked}".strip()
-    return f"missing: {status.missing}" + (f"; {status.fix}" if status.fix else "")
+    marked = " (emulated: no real times)" if status.facts.get("origin") == "emulated" else ""
+    return f"{status.title}: {status.facts.get('cpu_model', '')}{where}{marked}".strip()

@@ -41,7 +41,7 @@ def command(subject: Path, device: str, runtime: str, threads: int, sessions: in
         "spread_s": measured.spread_s,
         "interval": measured.interval,
         "minimum_s": measured.minimum_s,
-        "device": device,
+        "device": where.name,
         "runtime": where.runtime,
         "threads": where.threads,
         "dtype": where.dtype,

@@ -119,6 +119,10 @@ class SimulatedDevice:
             *_, outputs = operator.output
             weight = operator.inputs[1]
             return self.matmul_seconds(prod(operator.output[:-1]), outputs, prod(weight[1:]))
+        if operator.name == "BATCH_MATMUL":
+            *batch, rows, outputs = operator.output
+            product = self.matmul_seconds(rows, outputs, operator.inputs[0][-1]) - self.launch_s
+            return self.launch_s + prod(batch) * product
         if operator.name == "DEPTHWISE_CONV_2D":
             positions, channels = prod(operator.output[:-1]), operator.output[-1]
             padded = ceil(channels / self.tile) * self.tile

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from nasc.artifact import Artifact
 from nasc.devices._base import Facts, Origin, Session, Visit
-from nasc.devices.bundle import ARCHITECTURES, build_bundle
+from nasc.devices.bundle import ARCHITECTURES, Bundle, build_bundle
 from nasc.devices.descriptor import Descriptor
 from nasc.devices.local import require_format, time_bound
 from nasc.devices.remote.facts import MachineFacts, facts_command, parse_facts, slug_of
@@ -71,7 +71,7 @@ class SshHost:
 
     def describe(self) -> Facts:
         """Processor, cores and load of the machine, now."""
-        facts, bundle = self._ask(), self._machine.bundle
+        facts, bundle = self._ask(), self._bundle
         return {
             "cpu_model": facts.title,
             "cores": len(facts.cores),
@@ -96,6 +96,10 @@ class SshHost:
             outcome = self._machine.run_session(Plan(artifacts, visits, self.threads, self._cores, cold, bound_s))
         return outcome.session
 
+    def close(self) -> None:
+        """End the connection; the next call makes a new one."""
+        self._link.close()
+
     @cached_property
     def _link(self) -> Link:
         if not self.address:
@@ -116,13 +120,18 @@ class SshHost:
         return self._facts.fastest_cores(self.threads)
 
     @cached_property
-    def _machine(self) -> Machine:
-        facts = self._facts
-        if facts.architecture not in ARCHITECTURES:
+    def _bundle(self) -> Bundle:
+        architecture = self._facts.architecture
+        if architecture not in ARCHITECTURES:
             raise DeviceError(
-                f"{self._link.address}: expected a processor of {', '.join(ARCHITECTURES)}; got {facts.architecture}",
+                f"{self._link.address}: expected a processor of {', '.join(ARCHITECTURES)}; got {architecture}",
                 "nasc has no runner for it",
             )
-        machine = Machine(self._link, facts.folder, build_bundle(facts.architecture), facts.emulator)
+        return build_bundle(architecture)
+
+    @cached_property
+    def _machine(self) -> Machine:
+        """Made while no other session runs: it ends what a killed one left behind."""
+        machine = Machine(self._link, self._facts.folder, self._bundle, self._facts.emulator)
         stop_orphans(machine.store)
         return machine

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from nasc.devices import Descriptor, Facts, get_device, load_descriptors
 from nasc.devices.android import Search, find_phones
 from nasc.devices.android.discovery import no_phone
-from nasc.devices.android.phone import Contact, fits, reach, require_bundle
+from nasc.devices.android.phone import Contact, fits, other_phones, reach, require_bundle
 from nasc.errors import DeviceError
 
 
@@ -96,9 +96,7 @@ def _status_phone(descriptor: Descriptor, look: Look) -> DeviceStatus:
     around = look()
     fitting = [contact for contact in around.contacts if fits(contact.facts, descriptor)]
     if not fitting:
-        # an error of a phone that is there tells more than that there is none
-        problem = around.problems[0] if around.problems else no_phone(around.search.program, descriptor.name)
-        return _status(descriptor, problem, {})
+        return _status(descriptor, _why_none(around, descriptor), {})
     addresses = tuple(contact.link.address for contact in fitting)
     try:
         for contact in fitting:
@@ -112,6 +110,15 @@ def _status_phone(descriptor: Descriptor, look: Look) -> DeviceStatus:
         "origin": "emulated" if facts.emulated else "measured",
     }
     return _status(descriptor, None, known, addresses)
+
+
+def _why_none(around: Surroundings, descriptor: Descriptor) -> DeviceError:
+    """An error of a phone that is there tells more than that it is another, and that more than that there is none."""
+    if around.problems:
+        return around.problems[0]
+    if around.contacts:
+        return other_phones(around.contacts, descriptor)
+    return no_phone(around.search.program, descriptor.name)
 
 
 def _status_remote(descriptor: Descriptor, look: Look) -> DeviceStatus:

@@ -198,9 +198,9 @@ class Campaign:
     def _run_session(self, shapes: Sequence[KernelShape], cold: bool) -> None:
         runs = min(self.runs, _COLD_RUNS) if cold else self.runs
         with _kernel_files(shapes) as artifacts:
-            _, blocks = time_models(artifacts, self.device, runs, _LIMIT_S, cold)
+            session, blocks = time_models(artifacts, self.device, runs, _LIMIT_S, cold)
         with writing(self.files):
-            self.journal.add(zip(shapes, blocks, strict=True), cold=cold)
+            self.journal.add(zip(shapes, blocks, strict=True), cold=cold, facts=session.facts)
         self._anchor_s = min(self._anchor_s, *(fastest_anchor(of_kernel) for of_kernel in blocks))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nasc.devices import Facts
 from nasc.errors import TableError
 from nasc.kernels import KernelShape
 from nasc.measurement import Block, Environment, now
@@ -43,18 +44,26 @@ class Journal:
         """
         self._append([{"environment": environment.to_dict()}])
 
-    def add(self, sessions: Iterable[tuple[KernelShape, Sequence[Block]]], *, cold: bool = False) -> None:
+    def add(
+        self,
+        sessions: Iterable[tuple[KernelShape, Sequence[Block]]],
+        *,
+        cold: bool = False,
+        facts: Facts | None = None,
+    ) -> None:
         """Append one session of each kernel; all of them are on the disk when this returns.
 
         Args:
             sessions: The kernels, and their blocks.
             cold: Weights had left the inner caches.
+            facts: What the session said of itself: runner, core, and on a phone heat, clock and battery around it.
 
         Raises:
             OSError: The disk is full or the file cannot be written; what was there before still is.
         """
         made = [(shape, _entry(shape, blocks, cold)) for shape, blocks in sessions]
-        self._append([entry for _, entry in made])
+        about = [] if facts is None else [{"session": dict(facts)}]
+        self._append([*about, *(entry for _, entry in made)])
         for shape, entry in made:  # as it will be read again, to the last digit
             self._of(cold).setdefault(shape, []).append(_blocks(entry))
 
@@ -87,7 +96,7 @@ class Journal:
     def _read(self, line: str, number: int) -> None:
         try:
             entry = json.loads(line)
-            if "environment" in entry:
+            if "environment" in entry or "session" in entry:
                 return
             shape = shape_from(entry["kind"], entry["attributes"], entry["sizes"])
             blocks = _blocks(entry)

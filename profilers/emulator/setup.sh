@@ -7,6 +7,10 @@ mkdir -p "$1"
 target=$(cd "$1" && pwd)
 suite=trixie # the first Debian with adbd
 
+# what is nasc's own is made anew when it changed; what was fetched stays
+stamp=$(cat "$here/setup.sh" "$here/loopback.c" "$here"/bin/* | sha256sum)
+[ "$(cat "$target/complete" 2>/dev/null)" = "$stamp" ] && exit 0
+
 apt_options="-o Dir::State=$target/apt/state -o Dir::State::status=$target/apt/status -o Dir::Cache=$target/apt/cache
   -o Dir::Etc::sourcelist=$target/apt/sources.list -o Dir::Etc::sourceparts=/dev/null
   -o APT::Sandbox::User=root -o Acquire::Languages=none -o Debug::NoLocking=1"
@@ -46,14 +50,16 @@ END
   chmod +x "$target/phone"
 }
 
-if [ ! -e "$target/complete" ]; then # what was fetched stays; what is nasc's own is made anew
+if [ ! -e "$target/fetched" ]; then
   fetch_packages
-  touch "$target/complete"
+  touch "$target/fetched"
 fi
-gcc -O1 -shared -fPIC -o "$target/loopback.so" "$here/loopback.c" -ldl
-rm -rf "$target/bin" && cp -r "$here/bin" "$target/bin"
+gcc -O1 -shared -fPIC -o "$target/loopback.part" "$here/loopback.c" -ldl
+mv "$target/loopback.part" "$target/loopback.so"
+mkdir -p "$target/bin" && cp "$here"/bin/* "$target/bin/"
 write_starter adbd lib/android-sdk/platform-tools/adbd "LD_PRELOAD=$target/loopback.so"
 write_starter adb lib/android-sdk/platform-tools/adb
 write_starter dropbear sbin/dropbear
 write_starter dropbearkey bin/dropbearkey
 write_phone
+echo "$stamp" > "$target/complete"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from nasc.artifact import Artifact
 from nasc.devices.bundle import Bundle, build_bundle, find_bundle
@@ -128,10 +129,12 @@ def emulator() -> Path:
         pytest.skip("the emulated phone needs apt and gcc on x86_64")
     folder = user_cache() / "emulator"
     script = data_folder("profilers") / "emulator" / "setup.sh"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        done = subprocess.run(
-            ["sh", str(script), str(folder)], capture_output=True, text=True, timeout=SETUP_S, check=False
-        )
+        with FileLock(folder.parent / "emulator.lock"):  # several test processes may come here at once
+            done = subprocess.run(
+                ["sh", str(script), str(folder)], capture_output=True, text=True, timeout=SETUP_S, check=False
+            )
     except subprocess.TimeoutExpired:
         pytest.skip(f"the emulated phone was not set up within {SETUP_S:.0f} s")
     if done.returncode != 0:

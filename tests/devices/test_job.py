@@ -62,7 +62,7 @@ def test_a_link_that_breaks_while_a_job_runs_loses_nothing(store: Store, here: A
 
 def test_a_job_that_is_killed_on_the_device_is_gone(store: Store) -> None:
     with pytest.raises(JobGone, match="ended without a result"):
-        run_job(store, "kill -9 -- -$(cat pid)", {}, (), 20)
+        run_job(store, "kill -9 -$(cat pid)", {}, (), 20)
     assert jobs(store) == []
 
 

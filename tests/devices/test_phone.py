@@ -1,7 +1,10 @@
 """A phone as a device: a real adbd on loopback, the arm64 bundle under qemu."""
 
+import socket
+import subprocess
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from nasc.cli import run
 from nasc.devices import AndroidPhone, Visit, get_device, load_descriptors
 from nasc.devices.android.phone import Cooling
 from nasc.devices.bundle import Bundle
-from nasc.devices.remote import AdbProgram, Link
+from nasc.devices.remote import AdbProgram, Link, Reply
+from nasc.devices.remote.adb_program import Listed, list_phones
 from nasc.devices.status import list_devices
 from nasc.errors import DeviceError, TableError, UsageError
 from nasc.graph import trace
@@ -149,7 +153,7 @@ def test_tables_refuse_emulated_times(phone: Any, arm_bundle: Bundle, monkeypatc
 
 
 def test_the_command_line_measures_a_file_on_a_phone(
-    phone: Any, arm_bundle: Bundle, check_model: Artifact, capsys: pytest.CaptureFixture[str], capfd: Any
+    phone: Any, arm_bundle: Bundle, check_model: Artifact, capfd: pytest.CaptureFixture[str]
 ) -> None:
     device = f"pixel6@{phone.address}"
     assert run(["measure", str(check_model.path), "--device", device, "--sessions", "3"]) == 0
@@ -158,25 +162,44 @@ def test_the_command_line_measures_a_file_on_a_phone(
     assert "these times are emulated, not measured" in printed
 
 
-def test_the_adb_program_reaches_a_phone_too(
-    phone: Any, emulator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(phone.port + 1 if phone.port < 65535 else 60001))
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def adb(emulator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The adb program, with a server of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     monkeypatch.setenv("HOME", str(tmp_path))
-    transport = AdbProgram(phone.address, str(emulator / "adb"))
-    try:
-        transport_run(emulator, "connect", phone.address)
-        link = Link(transport, patience_s=20)
-        assert link.run("echo $NASC_FOLDER; exit 3").status == 3
-        sent = tmp_path / "sent"
-        sent.write_bytes(bytes(range(256)) * 1000)
-        link.push([(sent, f"{phone.home}/tmp/sent")])
-        assert link.pull(f"{phone.home}/tmp/sent") == sent.read_bytes()
-    finally:
-        transport_run(emulator, "kill-server")
+    command = [str(emulator / "adb"), "server", "nodaemon"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 20
+    while not listening(port) and time.monotonic() < end:
+        time.sleep(0.05)
+    yield emulator / "adb"
+    server.kill()
+    server.wait()
 
 
-def transport_run(emulator: Path, *arguments: str) -> None:
-    import subprocess
+def test_the_adb_program_reaches_a_phone_too(phone: Any, adb: Path, tmp_path: Path) -> None:
+    subprocess.run([str(adb), "connect", phone.address], capture_output=True, timeout=30, check=True)
+    link = Link(AdbProgram(phone.address, str(adb)), patience_s=20)
+    assert link.run("echo $NASC_FOLDER; exit 3") == Reply(3, f"{phone.folder}\n")
+    sent = tmp_path / "sent"
+    sent.write_bytes(bytes(range(256)) * 1000)
+    link.push([(sent, f"{phone.home}/tmp/sent")])
+    assert link.pull(f"{phone.home}/tmp/sent") == sent.read_bytes()
+    assert list_phones(str(adb)) == [Listed(phone.address, "device")]
 
-    subprocess.run([str(emulator / "adb"), *arguments], capture_output=True, timeout=30, check=True)
+
+def test_a_link_that_dies_under_the_adb_program_is_noticed(phone: Any, adb: Path) -> None:
+    subprocess.run([str(adb), "connect", phone.address], capture_output=True, timeout=30, check=True)
+    link = Link(AdbProgram(phone.address, str(adb)), patience_s=0)
+    link.run("true")
+    threading.Timer(0.3, phone.kill).start()
+    with pytest.raises(DeviceError):  # the program itself ends with status 0 and says nothing
+        link.run("sleep 20; echo late", timeout_s=15)

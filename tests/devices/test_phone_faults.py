@@ -1,10 +1,12 @@
 """Everything that goes wrong with phones, done to a real adbd: no row is lost, doubled or wrong."""
 
+import contextlib
 import os
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from nasc.table.journal import Journal
 from nasc.table.store import table_files
 
 LONG = (Visit(0, runs=10**6, warmup=1, limit_s=1.5),)  # long enough to break something meanwhile
+ROOT = Path(__file__).resolve().parents[2]
 LARGE = 48 * 2**20
 
 
@@ -258,14 +261,10 @@ class slow_door:
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
+        with source, sink, contextlib.suppress(OSError):
             while data := source.recv(65536):
                 time.sleep(self.delay_s)
                 sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            sink.close()
 
 
 class asking_for_a_key:
@@ -291,11 +290,9 @@ class asking_for_a_key:
         token = bytes(range(20))
         command = int.from_bytes(b"AUTH", "little")
         header = struct.pack("<6I", command, 1, 0, len(token), sum(token), command ^ 0xFFFFFFFF)
-        try:
+        with client, contextlib.suppress(OSError):
             for _ in message_ends(client):
                 client.sendall(header + token)
-        except OSError:
-            return
 
 
 def message_ends(client: socket.socket) -> Iterator[None]:
@@ -305,3 +302,33 @@ def message_ends(client: socket.socket) -> Iterator[None]:
         client.recv(length, socket.MSG_WAITALL)
         if not (header[:4] == b"AUTH" and kind == 3):
             yield
+
+
+def test_what_nasc_left_running_when_it_was_killed_is_ended_before_the_next_session(
+    phone: Any, arm_bundle: Bundle, check_model: Artifact
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from nasc.artifact import Artifact; from nasc.devices import *\n"
+        "artifact = Artifact(Path(sys.argv[2]), 'litert', (), ())\n"
+        "get_device(sys.argv[1]).run_session([artifact], [Visit(0, runs=10**8, limit_s=60.0)])\n"
+    )
+    command = [sys.executable, "-c", program, f"pixel6@{phone.address}", str(check_model.path)]
+    killed = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        wait_until(lambda: started(phone), 60)
+    finally:
+        killed.kill()
+        killed.wait()
+    assert phone.jobs()
+    assert phone.heard("fixed_performance") == "true\n"
+    session = device_at(phone).run_session([check_model], [Visit(0, runs=5)])
+    assert len(session.visits) == 1
+    assert phone.jobs() == []
+    assert phone.heard("fixed_performance") == "false\n"
+
+
+def wait_until(condition: Callable[[], bool], most_s: float) -> None:
+    end = time.monotonic() + most_s
+    while not condition():
+        assert time.monotonic() < end, f"did not happen within {most_s} s"
+        time.sleep(0.02)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,12 @@ def test_a_line_that_is_no_session_is_named(path: Path) -> None:
 def test_a_new_journal_is_empty_and_makes_no_file(tmp_path: Path) -> None:
     assert Journal(tmp_path / "none.jsonl").sessions == {}
     assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_what_a_session_said_of_itself_stands_before_its_samples(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    Journal(path).add([(SHAPE, BLOCKS)], facts={"runner": "bundle 0123", "thermal_status": 0, "clock_mhz": None})
+    first, second = path.read_text().splitlines()
+    assert json.loads(first) == {"session": {"runner": "bundle 0123", "thermal_status": 0, "clock_mhz": None}}
+    assert json.loads(second)["kind"] == SHAPE.kind
+    assert same(Journal(path).sessions[SHAPE][0], BLOCKS)

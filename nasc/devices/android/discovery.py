@@ -78,8 +78,8 @@ def no_phone(program: bool, device: str) -> DeviceError:
     """The error where no phone is in reach."""
     if not program:
         return DeviceError(
-            f"no phone for {device}: the adb program is not installed and {VARIABLE} names none",
-            f"{INSTALL}; or use a phone on the network: --device {device}@HOST:PORT",
+            f"no phone for {device}: the adb program is not installed",
+            f"{INSTALL}, or use a phone on the network: --device {device}@HOST:PORT",
         )
     return DeviceError(
         f"no phone for {device}: adb lists none",

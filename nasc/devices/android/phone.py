@@ -12,7 +12,7 @@ from filelock import FileLock
 from nasc.artifact import Artifact
 from nasc.devices._base import Facts, Origin, Session, Visit
 from nasc.devices.android.benchmark_model import RUNTIMES, BenchmarkModel, find_program
-from nasc.devices.android.discovery import choose_phone, find_phones, no_phone, open_transport
+from nasc.devices.android.discovery import choose_phone, find_phones, open_transport
 from nasc.devices.android.state import (
     PERFORMANCE_OFF,
     PERFORMANCE_ON,
@@ -23,14 +23,14 @@ from nasc.devices.android.state import (
     parse_state,
 )
 from nasc.devices.bundle import ARCHITECTURES, Bundle, find_bundle
-from nasc.devices.bundle.build import COMMAND
+from nasc.devices.bundle.build import build_command
 from nasc.devices.descriptor import Descriptor
 from nasc.devices.local import require_format, time_bound
 from nasc.devices.remote.facts import MachineFacts, facts_command, parse_facts, slug_of
 from nasc.devices.remote.job import stop_orphans
 from nasc.devices.remote.link import PATIENCE_S, Link
 from nasc.devices.remote.machine import Machine, Outcome, Plan, Wrapping
-from nasc.devices.remote.store import Store
+from nasc.devices.remote.store import Store, digest
 from nasc.errors import DeviceError
 from nasc.paths import user_cache
 
@@ -136,7 +136,7 @@ class AndroidPhone:
         found = [reach(address, self.patience_s) for address in search.addresses]
         fitting = [contact for contact in found if fits(contact.facts, self.descriptor)]
         if not fitting:
-            raise no_phone(search.program, self.name)
+            raise other_phones(found, self.descriptor)
         chosen = choose_phone(replace(search, addresses=tuple(c.link.address for c in fitting)), self.name)
         return next(contact for contact in fitting if contact.link.address == chosen)
 
@@ -188,8 +188,8 @@ class AndroidPhone:
                 outcome = self._run(plan)
                 before, after = parse_state(outcome.before), parse_state(outcome.after)
                 if not heated(before, after):
-                    facts = {**outcome.session.facts, "runner": self._runner_name, **_state_facts(after)}
-                    return replace(outcome.session, facts=facts)
+                    facts = {**outcome.session.facts, "runner": self._runner_name}
+                    return replace(outcome.session, facts={**facts, **_both_states(before, after)})
         raise DeviceError(
             f"{self.contact.link.address}: the phone ran hot in each of {_HEATED_TRIES} sessions; they were thrown away",
             "let it lie on something cool, unplugged, screen off; then run the same command again: earlier rows are kept",
@@ -230,19 +230,24 @@ class AndroidPhone:
     def _runner_name(self) -> str:
         if self.runtime in RUNTIMES:
             return self.runtime
-        return f"bundle {require_bundle(self.contact).identity}"
+        return f"bundle {self._bundle.identity}"
 
     @property
-    def _runner_version(self) -> str | None:
-        return None if self.runtime in RUNTIMES else require_bundle(self.contact).litert
+    def _runner_version(self) -> str:
+        return digest(find_program())[:12] if self.runtime in RUNTIMES else self._bundle.litert
+
+    @cached_property
+    def _bundle(self) -> Bundle:
+        return require_bundle(self.contact)
 
     @cached_property
     def _runner(self) -> Runner:
+        """Made while no other session runs: what a killed one left behind is ended first."""
         link, facts = self.contact.link, self.contact.facts
         stop_orphans(Store(link, facts.folder), PERFORMANCE_OFF)
         if self.runtime in RUNTIMES:
             return BenchmarkModel(link, facts.folder, find_program(), self.runtime)
-        return Machine(link, facts.folder, require_bundle(self.contact), facts.emulator)
+        return Machine(link, facts.folder, self._bundle, facts.emulator)
 
     def _run(self, plan: Plan) -> Outcome:
         """Run a plan; whatever becomes of it, the phone's clock is free again."""
@@ -276,6 +281,12 @@ def reach(address: str, patience_s: float = PATIENCE_S) -> Contact:
     """
     link = Link(open_transport(address), patience_s)
     return Contact(link, parse_facts(link.run(facts_command(FOLDER)).output))
+
+
+def other_phones(found: Sequence[Contact], descriptor: Descriptor) -> DeviceError:
+    """The error where phones are in reach and none is the descriptor's."""
+    there = ", ".join(f"{contact.facts.title} at {contact.link.address}" for contact in found)
+    return DeviceError(f"no {descriptor.title} in reach; found {there}", "connect it, or use --device android")
 
 
 def fits(facts: MachineFacts, descriptor: Descriptor) -> bool:
@@ -312,8 +323,13 @@ def require_bundle(contact: Contact) -> Bundle:
         )
     bundle = find_bundle(architecture)
     if bundle is None:
-        raise DeviceError(f"the bundle for {architecture} is not built yet", COMMAND)
+        raise DeviceError(f"the bundle for {architecture} is not built yet", build_command(architecture))
     return bundle
+
+
+def _both_states(before: PhoneState, after: PhoneState) -> dict[str, str | int | float | None]:
+    earlier = {f"{name}_before": value for name, value in _state_facts(before).items()}
+    return {**earlier, **_state_facts(after)}
 
 
 def _state_facts(state: PhoneState) -> dict[str, str | int | float | None]:

@@ -21,6 +21,9 @@ from nasc.paths import data_folder, user_cache
 
 MANIFEST = "manifest.json"
 COMMAND = "nasc devices --build-bundle"
+PHONES = "aarch64"
+"""The architecture of phones."""
+
 _LIBRARIES = ("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libstdc++.so.6", "libgcc_s.so.1")
 _PACKAGES = ("libc6", "libstdc++6", "libgcc-s1")
 _FLAGS = ("-std=gnu11", "-O2", "-s", "-Wl,--build-id=none")
@@ -82,6 +85,11 @@ class Bundle:
         return f"./{ARCHITECTURES[self.architecture].loader} --library-path . ./runner ./libLiteRt.so"
 
 
+def build_command(architecture: str) -> str:
+    """The command that builds the bundle of an architecture."""
+    return COMMAND if architecture == PHONES else f"{COMMAND} --architecture {architecture}"
+
+
 def bundle_folder(architecture: str, litert: str) -> Path:
     """Where the bundle of an architecture and a version of LiteRT belongs."""
     return user_cache() / "bundles" / f"{architecture}-litert-{litert}"
@@ -101,7 +109,7 @@ def litert_version() -> str:
         ) from error
 
 
-def find_bundle(architecture: str = "aarch64") -> Bundle | None:
+def find_bundle(architecture: str = PHONES) -> Bundle | None:
     """The bundle that was built for an architecture, or None.
 
     Raises:
@@ -117,12 +125,12 @@ def find_bundle(architecture: str = "aarch64") -> Bundle | None:
     if changed:
         raise DeviceError(
             f"{folder}: expected the files that were built; {', '.join(changed)} is missing or was changed",
-            f"remove the folder and build it again: {COMMAND}",
+            f"remove the folder and build it again: {build_command(architecture)}",
         )
     return bundle
 
 
-def build_bundle(architecture: str = "aarch64") -> Bundle:
+def build_bundle(architecture: str = PHONES) -> Bundle:
     """The bundle of an architecture, built where it is not there yet.
 
     Args:

@@ -11,9 +11,7 @@ from nasc.devices.remote.adb_tcp import refused_file, unauthorised
 from nasc.devices.remote.link import LinkLost
 from nasc.errors import DeviceError
 
-INSTALL = (
-    "install Android's platform tools: apt install adb, brew install android-platform-tools, or from Android's site"
-)
+INSTALL = "apt install adb"
 _GONE = ("not found", "offline", "no devices", "closed", "protocol fault", "cannot connect", "connection reset")
 _LIST_S = 15.0  # the first call also starts the server
 

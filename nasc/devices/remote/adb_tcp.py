@@ -95,6 +95,9 @@ class AdbTcp:
             self._connected().pull(path, content, transport_timeout_s=self.answer_s, read_timeout_s=timeout_s)
         return content.getvalue()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Drop the connection."""
         device, self._device = self._device, None
@@ -104,22 +107,32 @@ class AdbTcp:
 
     def _connected(self) -> AdbDevice:
         if self._device is None:
-            device = AdbDevice(AttentiveTcp(self.host, self.port), default_transport_timeout_s=self.answer_s)
             try:
-                self._greet(device, [])
+                self._device = self._greet(None, self.answer_s)
             except exceptions.DeviceAuthError:  # it wants to know who is there; a key takes a second to make
-                device.close()
-                self._greet(device, [load_signer()])
-            self._device = device
+                self._device = self._introduce(load_signer())
         return self._device
 
-    def _greet(self, device: AdbDevice, keys: list[PythonRSASigner]) -> None:
-        device.connect(
-            rsa_keys=keys or None,
-            transport_timeout_s=self.answer_s,
-            auth_timeout_s=max(_AUTHORISE_S, self.answer_s),
-            read_timeout_s=self.answer_s,
-        )
+    def _introduce(self, key: PythonRSASigner) -> AdbDevice:
+        """Greet with a key; a phone that does not know it asks its owner, and says nothing until he agreed."""
+        try:
+            return self._greet(key, max(_AUTHORISE_S, self.answer_s))
+        except (exceptions.TcpTimeoutException, exceptions.AdbTimeoutError) as error:
+            raise exceptions.DeviceAuthError("nobody agreed") from error
+
+    def _greet(self, key: PythonRSASigner | None, answer_s: float) -> AdbDevice:
+        device = AdbDevice(AttentiveTcp(self.host, self.port), default_transport_timeout_s=self.answer_s)
+        try:
+            device.connect(
+                rsa_keys=None if key is None else [key],
+                transport_timeout_s=answer_s,
+                auth_timeout_s=answer_s,
+                read_timeout_s=answer_s,
+            )
+        except BaseException:
+            device.close()
+            raise
+        return device
 
     @contextlib.contextmanager
     def _words(self, what: str) -> Iterator[None]:
@@ -129,7 +142,8 @@ class AdbTcp:
         except exceptions.DeviceAuthError as error:
             self.close()
             raise unauthorised(self.address) from error
-        except (exceptions.PushFailedError, exceptions.AdbCommandFailureException) as error:
+        except (exceptions.PushFailedError, exceptions.AdbCommandFailureException, KeyError) as error:
+            # KeyError: adb-shell cannot read the daemon's complaint when that comes in the middle of a file
             self.close()
             raise refused_file(self.address, what, error) from error
         except _LOST as error:

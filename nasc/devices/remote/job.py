@@ -12,7 +12,9 @@ from nasc.devices.remote.store import Store
 from nasc.errors import RunnerError
 
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 2.0
-_MISSES = 4  # polls in a row that find no process and no result: it may just be starting
+_START_S = 20.0  # a device under load may take this long to start a process ...
+_RESTART_S = 3.0  # ... and one that was lost meanwhile may have restarted before it did
+_MISSES = 2  # polls in a row that find neither the process nor its result
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,12 @@ def run_job(
     name = f"job-{secrets.token_hex(6)}"
     folder = f"{store.folder}/jobs/{name}"
     _send(store, name, {**inputs, "work.sh": script, "job.sh": _wrap(folder)})
+    breaks = store.link.breaks
     # the folder `started` is made only once: asked again after a break, this line starts nothing
     detached = f"nohup setsid sh {folder}/job.sh </dev/null >/dev/null 2>&1 &"
     store.link.check(f"mkdir {folder}/started 2>/dev/null && {{ {detached} }}; true", "starting the runner")
     try:
-        status = _wait(store.link, folder, timeout_s)
+        status = _wait(store.link, folder, timeout_s, breaks)
         return JobResult(status, {output: _fetch(store.link, f"{folder}/{output}") for output in outputs})
     finally:
         _remove(store.link, folder)
@@ -91,19 +94,21 @@ def _send(store: Store, name: str, files: Mapping[str, str]) -> None:
         store.ensure({f"jobs/{name}/{file}": Path(folder) / file for file in files})
 
 
-def _wait(link: Link, folder: str, timeout_s: float) -> int:
-    end, wait_s, misses = time.monotonic() + timeout_s, _FIRST_POLL_S, 0
+def _wait(link: Link, folder: str, timeout_s: float, breaks: int) -> int:
+    begin, wait_s, misses = time.monotonic(), _FIRST_POLL_S, 0
     while True:
         state = link.run(_state_command(folder)).output.split()
         if state[:1] == ["done"]:
             return int(state[1])
-        misses = misses + 1 if state != ["running"] else 0
-        if misses >= _MISSES:
+        misses = misses + 1 if state == ["gone"] else 0
+        elapsed_s = time.monotonic() - begin
+        never = state == ["none"] and elapsed_s > (_START_S if link.breaks == breaks else _RESTART_S)
+        if misses >= _MISSES or never:
             raise JobGone(
                 f"{link.address}: the runner ended without a result; the device restarted or its process was killed",
                 "look at the device's memory and battery, then run the same command again",
             )
-        if time.monotonic() > end:
+        if elapsed_s > timeout_s:
             raise RunnerError(
                 f"{link.address}: the runner was expected to end within {timeout_s:.0f} s and did not",
                 "look for other work on the device, then run the same command again",
@@ -113,18 +118,18 @@ def _wait(link: Link, folder: str, timeout_s: float) -> int:
 
 
 def _state_command(folder: str) -> str:
-    """Asks for life before it asks for a result, so that what ends in between counts as done."""
-    alive = (
-        f"p=$(cat {folder}/pid 2>/dev/null) && grep -q {Path(folder).name} /proc/$p/cmdline 2>/dev/null && a=running"
-    )
-    return f'a=gone; {alive}; [ -e {folder}/done ] && a="done $(cat {folder}/done)"; echo $a'
+    """Prints none, running, gone or done; asks for life before the result, so that what ends in between is done."""
+    known = f"a=none; p=$(cat {folder}/pid 2>/dev/null) && a=gone"
+    alive = f"grep -q {Path(folder).name} /proc/$p/cmdline 2>/dev/null && a=running"
+    return f'{known} && {alive}; [ -e {folder}/done ] && a="done $(cat {folder}/done)"; echo $a'
 
 
 def _stop_command(folder: str) -> str:
     """Ends a job and all its processes; a process id that now belongs to somebody else is left alone."""
     return (
         f"p=$(cat {folder}/pid 2>/dev/null) && "
-        f'grep -q "$(basename {folder})" /proc/$p/cmdline 2>/dev/null && kill -9 -- -$p'
+        f'grep -q "$(basename {folder})" /proc/$p/cmdline 2>/dev/null && '
+        "{ kill -9 -- -$p || kill -9 -$p; } 2>/dev/null"  # not every shell knows the two dashes
     )
 
 

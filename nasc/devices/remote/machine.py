@@ -165,6 +165,7 @@ class Machine:
             [
                 f"trap '{wrapping.always}' EXIT",
                 "trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM",
+                "unset LD_PRELOAD LD_LIBRARY_PATH",  # of the system's C library; the bundle has its own
                 "job=$(pwd)",
                 f"{{ {wrapping.before}\n}} > before 2>/dev/null",
                 f"cd {self.store.folder}/{self.place} || exit 1",

@@ -73,6 +73,7 @@ class Store:
     def _send(self, files: Mapping[str, Path], digests: Mapping[str, str]) -> None:
         folders = sorted({f"{self.folder}/{Path(name).parent}" for name in files})
         self.link.check(f"mkdir -p {' '.join(folders)}", f"making {self.folder}")
+        self._require_room(sum(path.stat().st_size for path in files.values()))
         self.link.push([(path, f"{self.folder}/{name}.part") for name, path in files.items()])
         checks = [
             f'case "$(sha256sum {name}.part)" in {digests[name]}*) '
@@ -80,12 +81,22 @@ class Store:
             f"*) rm -f {name}.part;; esac"
             for name in files
         ]
-        self.link.check(f"cd {self.folder} && " + "\n".join(checks), "keeping files", _HASH_S)
+        self.link.check("\n".join([f"cd {self.folder} || exit 1", *checks]), "keeping files", _HASH_S)
+
+    def _require_room(self, needed: int) -> None:
+        """Refuse to fill the disk: a full one harms more than this session."""
+        free = self._free_bytes()
+        if free is not None and free < needed:
+            raise DiskFull(f"{self.link.address}: {free} of {needed} bytes are free", "free space on the device")
+
+    def _free_bytes(self) -> int | None:
+        words = self.link.run(f"df -k {self.folder} | tail -n 1").output.split()
+        return int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
 
     def _full(self, files: Mapping[str, Path]) -> DeviceError:
         needed = sum(path.stat().st_size for path in files.values())
-        free = self.link.run(f"df -k {self.folder} | tail -n 1").output.split()
-        there = f"{int(free[3]) * 1024:,} are free" if len(free) > 3 and free[3].isdigit() else "its disk is full"
+        free = self._free_bytes()
+        there = "its disk is full" if free is None else f"{free:,} are free"
         return DiskFull(
             f"{self.link.address}: expected room for {needed:,} bytes in {self.folder}; {there}",
             "free space on the device, then run the same command again: what was measured so far is kept",
