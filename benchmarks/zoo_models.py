@@ -51,9 +51,9 @@ def _picture(size: int = 64, channels: int = 3, batch: int = 2) -> tuple[Tensor,
 # -- torchvision -------------------------------------------------------------------------------------------------------
 
 _TV_PICTURES = """
-    alexnet vgg11 vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121 mobilenet_v2
-    mobilenet_v3_small mobilenet_v3_large mnasnet0_5 shufflenet_v2_x0_5 shufflenet_v2_x1_0 efficientnet_b0 efficientnet_v2_s
-    regnet_x_400mf regnet_y_400mf convnext_tiny swin_t swin_v2_t
+    alexnet vgg11 vgg11_bn resnet18 resnet50 resnext50_32x4d wide_resnet50_2 squeezenet1_1 densenet121
+    mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet0_5 shufflenet_v2_x0_5 shufflenet_v2_x1_0
+    efficientnet_b0 efficientnet_v2_s regnet_x_400mf regnet_y_400mf convnext_tiny swin_t swin_v2_t
 """
 _TV_SEGMENTATION = "fcn_resnet50 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large"
 _TV_VIDEO = "r3d_18 mc3_18 r2plus1d_18 swin3d_t"
@@ -89,20 +89,22 @@ def _detector(name: str) -> Built:
 # -- timm --------------------------------------------------------------------------------------------------------------
 
 _TIMM_64 = """
-    resnet10t seresnext26d_32x4d ecaresnet26t skresnet18 resnest14d res2net50_26w_4s dla34 hrnet_w18_small ese_vovnet19b_dw
-    cspdarknet53 dpn48b ghostnet_100 ghostnetv2_100 hardcorenas_a mixnet_s mobilenetv3_small_050 mobilenetv4_conv_small
-    efficientnet_lite0 tf_efficientnetv2_b0 fbnetc_100 rexnet_100 tinynet_e lcnet_050 nf_regnet_b0 nf_resnet26
-    inception_next_atto selecsls42b repvgg_a0 repghostnet_050 mobileone_s0 fastvit_t8 repvit_m0_9 convnext_atto convnextv2_atto
-    edgenext_xx_small mobilevit_xxs mobilevitv2_050 poolformer_s12 caformer_s18 pvt_v2_b0 regnetz_005 starnet_s1 lambda_resnet26t
-    hgnetv2_b0 mambaout_femto fasternet_t0 resnetv2_50 resnet26t gernet_s
-    efficientvit_b0 swiftformer_xs shvit_s1 rdnet_tiny
+    resnet10t seresnext26d_32x4d ecaresnet26t skresnet18 resnest14d res2net50_26w_4s dla34 hrnet_w18_small
+    ese_vovnet19b_dw cspdarknet53 dpn48b ghostnet_100 ghostnetv2_100 hardcorenas_a mixnet_s
+    mobilenetv3_small_050 mobilenetv4_conv_small efficientnet_lite0 tf_efficientnetv2_b0 fbnetc_100 rexnet_100
+    tinynet_e lcnet_050 nf_regnet_b0 nf_resnet26 inception_next_atto selecsls42b repvgg_a0 repghostnet_050
+    mobileone_s0 fastvit_t8 repvit_m0_9 convnext_atto convnextv2_atto edgenext_xx_small mobilevit_xxs
+    mobilevitv2_050 poolformer_s12 caformer_s18 pvt_v2_b0 regnetz_005 starnet_s1 lambda_resnet26t hgnetv2_b0
+    mambaout_femto fasternet_t0 resnetv2_50 resnet26t gernet_s efficientvit_b0 swiftformer_xs shvit_s1
+    rdnet_tiny
 """
 _TIMM_OWN_SIZE = """
-    deit_tiny_patch16_224 vit_tiny_patch16_224 cait_xxs24_224 crossvit_tiny_240 convit_tiny eva02_tiny_patch14_224 davit_tiny
-    efficientformer_l1 efficientformerv2_s0 efficientvit_m0 focalnet_tiny_srf gcvit_xxtiny gmlp_ti16_224 mixer_s32_224
-    resmlp_12_224 levit_128s halonet26t botnet26t_256 maxvit_rmlp_pico_rw_256 mvitv2_tiny nest_tiny pit_ti_224 sequencer2d_s
-    tiny_vit_5m_224 tnt_s_patch16_224 twins_svt_small twins_pcpvt_small visformer_tiny volo_d1_224 xcit_nano_12_p16_224
-    bat_resnext26ts haloregnetz_b coat_tiny coatnet_0_rw_224 vit_relpos_small_patch16_224 legacy_xception beit_base_patch16_224
+    deit_tiny_patch16_224 vit_tiny_patch16_224 cait_xxs24_224 crossvit_tiny_240 convit_tiny
+    eva02_tiny_patch14_224 davit_tiny efficientformer_l1 efficientformerv2_s0 efficientvit_m0 focalnet_tiny_srf
+    gcvit_xxtiny gmlp_ti16_224 mixer_s32_224 resmlp_12_224 levit_128s halonet26t botnet26t_256
+    maxvit_rmlp_pico_rw_256 mvitv2_tiny nest_tiny pit_ti_224 sequencer2d_s tiny_vit_5m_224 tnt_s_patch16_224
+    twins_svt_small twins_pcpvt_small visformer_tiny volo_d1_224 xcit_nano_12_p16_224 bat_resnext26ts
+    haloregnetz_b coat_tiny coatnet_0_rw_224 vit_relpos_small_patch16_224 legacy_xception beit_base_patch16_224
 """
 
 

@@ -61,7 +61,7 @@ def examine(name: str, seed: int = 0) -> Iterator[dict[str, Any]]:
         seed: Chooses the smaller sizes.
 
     Yields:
-        Figures: ``traced``, ``why_not``, ``export_s`` and ``walk_s`` (processor seconds), ``dims``, ``prunable_share``,
+        Figures: ``traced``, ``why_not``, ``export_s`` and ``walk_s`` (processor seconds), ``dims``, ``prunable_axes_share``,
         ``left_alone`` (reasons, counted), ``masked_difference`` and ``module_difference`` (relative), ``params_share``
         (left after random removal), ``macs`` and ``counted_macs`` of that model, ``reload_difference``.
     """
@@ -88,19 +88,20 @@ def describe_dims(network: Network) -> dict[str, Any]:
     sizes = [dim for dim in network.dims.values() if dim.size > 1]
     worth = [dim for dim in sizes if dim.frozen not in BOUNDARY]
     held = Counter(str(dim.frozen) for dim in worth if dim.frozen is not None)
+    multiplied = {contraction.parameter for contraction in network.contractions}
     axes = [
         axis
         for name, parameter in network.model.named_parameters()
-        if parameter.ndim > 1
+        if name in multiplied and parameter.ndim > 1
         for axis in network.parameters[name][:2]
         if axis.size() > 1 and not all(dim.frozen in BOUNDARY for dim in axis.dims())
     ]
     free = [axis for axis in axes if any(dim.frozen is None for dim in axis.dims())]
     return {
         "dims": len(sizes),
-        "worth_dims": len(worth),
         "free_dims": len(worth) - sum(held.values()),
-        "prunable_share": (len(worth) - sum(held.values())) / len(worth) if worth else 1.0,
+        "axes": len(axes),
+        "free_axes": len(free),
         "prunable_axes_share": len(free) / len(axes) if axes else 1.0,
         "left_alone": dict(held),
         "no_rule": dict(network.unsupported),

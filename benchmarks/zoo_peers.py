@@ -141,7 +141,12 @@ def _correct_head_sizes(model: nn.Module) -> None:
         if not isinstance(number, int) or not isinstance(child, nn.Linear):
             continue
         total = child.out_features // (3 if hasattr(module, "qkv") else 1)
-        sizes = {"head_dim": total // number, "attention_head_size": total // number, "all_head_size": total}
+        sizes = {
+            "head_dim": total // number,
+            "attention_head_size": total // number,
+            "all_head_size": total,
+            "attn_dim": total,
+        }
         for name, value in sizes.items():
             if isinstance(getattr(module, name, None), int):
                 setattr(module, name, value)

@@ -14,9 +14,11 @@ from nasc.devices import Device, get_device
 from nasc.errors import ModelError
 from nasc.exporters import export
 from nasc.graph import Network, trace
+from nasc.graph.restrict import restrict
 from nasc.materialise import materialise, save_model, small_masks, verify, verify_trained
 from nasc.methods import rewritten
 from nasc.records import Record, save_record
+from nasc.search_spaces import load_space
 from nasc.stages.config import CompressConfig
 from nasc.stages.family import finish_member, keep_family
 from nasc.stages.goal import SUFFIX, measure_dense, set_goal
@@ -49,7 +51,7 @@ def compress(config: CompressConfig) -> Record:
     data = load_dataset(config.data, train_size=config.train_size, seed=config.recipe.seed)
     model = load_classifier(config, data)
     example = (data.train_x[:1],)
-    network = trace(model, example)
+    network = hold(trace(model, example), config.search_space)
     device = get_device(config.device, runtime=config.runtime, threads=config.threads)
     with open_run(config) as folder:
         forms = rewritten(config.method, network, **config.options)
@@ -103,6 +105,15 @@ def require_equal(*differences: float) -> float:
             "report it with the output of: nasc inspect --model MODEL --json",
         )
     return largest
+
+
+def hold(network: Network, search_space: str | None) -> Network:
+    """The network in which only what a search space allows may move; the network itself without one.
+
+    Raises:
+        UsageError: The search space cannot be read, or does not fit the model.
+    """
+    return restrict(network, load_space(search_space)) if search_space else network
 
 
 def cover(device: Device, *networks: Network, progress: bool = True) -> LatencyTable:

@@ -75,6 +75,15 @@ def shape_options(function: Function) -> Function:
     return shape(classes(function))
 
 
+def search_space_option(function: Function) -> Function:
+    """``--search-space``: which dims may move, and how far."""
+    return click.option(
+        "--search-space",
+        metavar="FILE|NAME",
+        help="Which dims may move, and how far: a YAML file or a shipped name, e.g. multiples-of-8; default: all that can.",
+    )(function)
+
+
 def device_options(function: Function) -> Function:
     """``--device``, ``--runtime`` and ``--threads``: the conditions of a time."""
     device = click.option(

@@ -10,6 +10,8 @@ from nasc.records import load_record
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from nasc.graph import Network
+
 OWN_SHAPES = {"digits-cnn": (1, 8, 8), "encoder-tiny": (48,)}
 OWN_SHAPE, OWN_CLASSES = (3, 32, 32), 10
 ZOO_SHAPE, ZOO_CLASSES = (3, 224, 224), 1000
@@ -49,6 +51,22 @@ def open_model(spec: str, input_shape: tuple[int, ...] | None, classes: int | No
         spec, num_classes=classes or (ZOO_CLASSES if foreign else OWN_CLASSES), input_shape=_image(shape)
     )
     return Subject(spec, model, (example_input(_image(shape)),))
+
+
+def trace_subject(subject: Subject, search_space: str | None) -> "Network":
+    """The network of a subject, held by the search space of ``--search-space`` where one is asked for.
+
+    Raises:
+        TraceError: The model cannot be traced.
+        UsageError: The search space cannot be read, or does not fit the model.
+    """
+    from nasc.graph import trace
+    from nasc.graph.restrict import restrict
+    from nasc.search_spaces import load_space
+
+    space = load_space(search_space) if search_space else None
+    network = trace(subject.model, subject.example_inputs)
+    return restrict(network, space) if space else network
 
 
 def open_run_model(run: Path) -> Subject:

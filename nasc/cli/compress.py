@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from nasc.cli._options import TargetType, data_option, device_options, model_option, out_option, target_option
+from nasc.cli._options import (
+    TargetType,
+    data_option,
+    device_options,
+    model_option,
+    out_option,
+    search_space_option,
+    target_option,
+)
 from nasc.cli._output import Reply, Verb
 from nasc.errors import UsageError
 from nasc.units import Target, format_count, format_percent, format_seconds
@@ -69,6 +77,7 @@ KEYS = (
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help="A further setting of the method. Repeatable."
 )
+@search_space_option
 @click.option(
     "--dense/--no-dense", default=True, show_default=True, help="Also train the dense model, to compare with."
 )
@@ -92,6 +101,7 @@ def command(
     blocks: str | None,
     distill: float,
     options: tuple[str, ...],
+    search_space: str | None,
     dense: bool,
     resume: bool,
 ) -> Reply:
@@ -129,6 +139,7 @@ def command(
         distill=distill,
         further=further,
         options={**dict(map(read_option, options)), **({"blocks": blocks} if blocks else {})},
+        search_space=search_space,
         resume=resume,
     )
     return reply(compress(config), config.folder)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nasc.cli._grid import draw_grid
-from nasc.cli._options import device_options, model_option, shape_options
+from nasc.cli._options import device_options, model_option, search_space_option, shape_options
 from nasc.cli._output import Reply, Verb
 from nasc.units import format_percent, format_seconds
 
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 @click.command("estimate", cls=Verb)
 @model_option()
 @shape_options
+@search_space_option
 @device_options
 def command(
-    model: str, input_shape: tuple[int, ...] | None, classes: int | None, device: str, runtime: str, threads: int
+    model: str,
+    input_shape: tuple[int, ...] | None,
+    classes: int | None,
+    search_space: str | None,
+    device: str,
+    runtime: str,
+    threads: int,
 ) -> Reply:
     """Estimate a model's latency by the device's table, per kernel and in total, without training or running it.
 
@@ -28,18 +35,21 @@ def command(
     Example:
       nasc estimate --model timm:mobilenetv3_small_100 --device cpu
     """  # noqa: D301 - click reads the backspace
-    from nasc.cli._subjects import open_model
+    from nasc.cli._subjects import open_model, trace_subject
     from nasc.cost import price_latency
     from nasc.devices import get_device
-    from nasc.graph import trace
+    from nasc.methods import Price, smallest_sizes
     from nasc.table import load_table
 
     table = load_table(get_device(device, runtime=runtime, threads=threads))
     subject = open_model(model, input_shape, classes)
-    price = price_latency(trace(subject.model, subject.example_inputs), {}, table)
+    network = trace_subject(subject, search_space)
+    price = price_latency(network, {}, table)
+    smallest = price_latency(network, smallest_sizes(Price(network, "params")), table)
     return Reply(
         {
             "predicted_s": price.total_s,
+            "smallest_s": smallest.total_s,
             "kernels": [{"name": name, "kind": kind, "predicted_s": seconds} for name, kind, seconds in price.kernels],
             "uncovered": price.uncovered,
             "uncovered_share": price.uncovered_share,
@@ -48,18 +58,18 @@ def command(
             "runtime": runtime,
             "threads": threads,
         },
-        _describe(price),
+        _describe(price, smallest.total_s),
     )
 
 
-def _describe(price: "LatencyPrice") -> "Group":
+def _describe(price: "LatencyPrice", smallest_s: float) -> "Group":
     from rich.console import Group
 
     rows = [
         (name, kind, format_seconds(seconds), format_percent(seconds / price.total_s if price.total_s else 0.0))
         for name, kind, seconds in price.kernels
     ]
-    lines = [f"total {format_seconds(price.total_s)}"]
+    lines = [f"total {format_seconds(price.total_s)}; the smallest allowed widths take {format_seconds(smallest_s)}"]
     if price.uncovered:
         share = format_percent(price.uncovered_share)
         lines.append(f"no table row covers {', '.join(price.uncovered)}: {share} of the work; nasc profile adds them")

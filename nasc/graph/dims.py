@@ -25,12 +25,14 @@ class Dim:
         frozen: Why it may not change, in words; None where it may.
         reduced: Why zeroing entries differs from removing them (a norm, softmax or mean runs over it, or two activations
             are contracted over it); None where a zero mask at the readers equals removal.
+        least: Smallest size it may get; a search space raises it.
     """
 
     name: str
     size: int
     frozen: str | None = None
     reduced: str | None = None
+    least: int = 1
 
     @property
     def maskable(self) -> bool:

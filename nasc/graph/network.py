@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasc.graph.dims import Axis, Dim, Sizes
+from nasc.graph.space import SearchSpace
 from nasc.kernels import KINDS, KernelShape, Signature
 
 
@@ -186,6 +187,7 @@ class Network:
         live: Names of the dims that are reduced over and can be masked all the same, by ``reductions`` and ``written``.
         branches: Residual branches that may be removed, by the name of their gate; none unless asked for
             (:func:`nasc.graph.depth.with_depth`).
+        space: The search space that holds dims (:func:`nasc.graph.restrict.restrict`), or None.
     """
 
     model: nn.Module
@@ -207,6 +209,7 @@ class Network:
     written: tuple[Contraction, ...] = ()
     live: frozenset[str] = frozenset()
     branches: Mapping[str, Branch] = field(default_factory=dict)
+    space: SearchSpace | None = None
 
     @property
     def dense_sizes(self) -> dict[str, int]:

@@ -20,7 +20,9 @@ _SMALLEST_BATCH = 11
 _WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 
-def export_program(model: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[ExportedProgram, int | None]:
+def export_program(
+    model: nn.Module, example_inputs: tuple[Any, ...], *, free_batch: bool = True
+) -> tuple[ExportedProgram, int | None]:
     """Export a module in eval mode; its mode, parameters and buffers are as before afterwards.
 
     The program is exported with a batch size that divides no size of the model, so that wherever this number appears
@@ -29,11 +31,12 @@ def export_program(model: nn.Module, example_inputs: tuple[Any, ...]) -> tuple[E
     Args:
         model: Any module :func:`torch.export.export` accepts.
         example_inputs: Positional inputs; axis 0 of every tensor is the batch.
+        free_batch: Try for a free batch axis; otherwise the batch is the example's.
 
     Returns:
         The cleaned program and the batch size in it, None where the batch is fixed.
     """
-    batch = _unmistakable_batch(model, example_inputs)
+    batch = _unmistakable_batch(model, example_inputs) if free_batch else None
     if batch is not None:
         try:
             return clean(_export(model, _with_batch(example_inputs, batch))), batch

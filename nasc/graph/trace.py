@@ -20,8 +20,11 @@ What lowering is given, ``lower(program, tensors, parameters)``:
 from typing import Any
 
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+from torch.utils._pytree import tree_leaves
 
 from nasc.graph.explain import explain_failure, refuse_unknown_sizes
 from nasc.graph.lowering import lower
@@ -29,7 +32,8 @@ from nasc.graph.network import Network
 from nasc.graph.program import export_program
 from nasc.graph.resolve import resolve
 from nasc.graph.sites import mark_live
-from nasc.graph.walk import walk_program
+from nasc.graph.slicing import slice_network
+from nasc.graph.walk import BATCH, walk_program
 
 
 def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Network:
@@ -51,7 +55,28 @@ def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Network:
         program, batch = export_program(model, inputs)
     except Exception as failure:
         raise explain_failure(model, inputs, failure) from failure
-    return read_program(model, inputs, program, batch)
+    network = read_program(model, inputs, program, batch)
+    if batch is None or not network.unsupported or _runs_at(network, batch + 1):
+        return network
+    # An operator without a rule counts on the batch size it was exported with: keep to the example's.
+    return read_program(model, inputs, *export_program(model, inputs, free_batch=False))
+
+
+def _runs_at(network: Network, batch: int) -> bool:
+    """Whether the program, nothing removed, accepts another batch size and returns outputs of that size."""
+    tensors = [leaf for leaf in tree_leaves(network.example_inputs) if isinstance(leaf, Tensor)]
+    shapes_only = FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        graph = slice_network(network, {})
+        outputs = FakeTensorProp(graph, shapes_only).propagate(
+            *(tensor[:1].repeat_interleave(batch, dim=0) for tensor in tensors)
+        )
+    except Exception:  # whatever an operator objects to, it objects to the batch
+        return False
+    found = [tuple(leaf.shape) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    return found == [
+        tuple(int(axis.size({BATCH: batch})) for axis in network.tensors[name]) for name in network.outputs
+    ]
 
 
 def read_program(

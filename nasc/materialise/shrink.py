@@ -11,6 +11,7 @@ from nasc.graph.network import Network
 from nasc.graph.selection import Selection
 from nasc.graph.slicing import slice_network, slice_state, slice_tensor
 from nasc.graph.state import full_state
+from nasc.graph.training_only import training_only
 from nasc.materialise.generated import build
 from nasc.materialise.source import Source, write_source
 
@@ -69,6 +70,7 @@ def _source(network: Network, graph: GraphModule) -> Source:
         persistent=model.state_dict().keys(),
         cumulative={path for path, module in model.named_modules() if _is_cumulative(module)},
         out_spec=network.program.call_spec.out_spec,
+        training_only=training_only(network),
     )
 
 

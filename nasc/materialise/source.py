@@ -4,7 +4,7 @@ The file holds shapes and operations; the weights lie beside it as safetensors. 
 they have in the user's model. Where a group of parameters is exactly a ``torch.nn`` layer the file says so
 (``self.conv1 = nn.Conv2d(16, 31, 3, padding=1)``); dropout and batch norm follow ``self.training`` as they do there.
 What a model does only while training under a Python ``if self.training:`` is not in an exported graph, and so not in
-the file.
+the file, which then says so.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -71,6 +71,7 @@ def write_source(
     persistent: Collection[str] | None = None,
     cumulative: Collection[str] = (),
     out_spec: Any = None,
+    training_only: Mapping[str, str] | None = None,
 ) -> Source:
     """One Python file that says what a graph says.
 
@@ -83,6 +84,7 @@ def write_source(
         persistent: Names of the buffers that belong to the state dict; None for what the graph module says.
         cumulative: Paths of batch norms with ``momentum=None``, which an evaluation's graph does not tell.
         out_spec: Structure of the model's result, as ``torch.utils._pytree`` has it; None for the graph's own.
+        training_only: Class by path of the modules whose behaviour in training the graph does not have; the file says so.
 
     Raises:
         ModelError: An operator that is not part of PyTorch.
@@ -95,7 +97,7 @@ def write_source(
             *(value for value in example_inputs if isinstance(value, Tensor))
         )
     writer = _Writer(graph_module, dict(ties or {}), order, persistent, cumulative, out_spec)
-    return Source(writer.text(name), name, writer.inputs())
+    return Source(writer.text(name, _note(training_only or {})), name, writer.inputs())
 
 
 class _Writer:
@@ -200,8 +202,8 @@ class _Writer:
             specs.append(TensorSpec(name, shape, str(value.dtype).removeprefix("torch.")))
         return tuple(specs)
 
-    def text(self, name: str) -> str:
-        """The whole file."""
+    def text(self, name: str, note: Collection[str] = ()) -> str:
+        """The whole file, with further lines for its docstring."""
         body = list(self._forward.lines())
         init = list(self._containers.init_lines())
         described = [f"        {spec.name}: {spec.dtype}, {_shape_text(spec.shape)}" for spec in self.inputs()]
@@ -211,6 +213,7 @@ class _Writer:
             f'"""{name}, written by nasc: runs and trains with torch and safetensors alone.',
             "",
             "``load()`` gives the model with the weights in model.safetensors beside this file.",
+            *note,
             '"""',
             "",
             "from pathlib import Path",
@@ -235,6 +238,16 @@ class _Writer:
             *_indented(_tidy(body)),
         ]
         return "\n".join(lines) + "\n" + LOAD.replace("{name}", name)
+
+
+def _note(training_only: Mapping[str, str]) -> list[str]:
+    """What the file says about behaviour that it lacks: every class, and in how many places."""
+    places: dict[str, list[str]] = {}
+    for path, kind in training_only.items():
+        if kind.isidentifier():
+            places.setdefault(kind, []).append(path)
+    told = [f"- {kind} ({len(paths)}x)" for kind, paths in places.items()]
+    return ["", "Not in this file, since it acts in training alone and is no operator of torch:", *told] if told else []
 
 
 def _returned(graph_module: GraphModule, out_spec: Any) -> Any:

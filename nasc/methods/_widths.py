@@ -53,8 +53,9 @@ def efficient_widths(price: Price, name: str) -> tuple[int, ...]:
 
 
 def floor_sizes(price: Price, names: tuple[str, ...], floor: float) -> dict[str, int]:
-    """The smallest size each dim may get: a share of its dense size, at least one entry."""
-    return {name: max(1, math.ceil(floor * price.network.dims[name].size)) for name in names}
+    """The smallest size each dim may get: a share of its dense size, not below what its search space allows."""
+    dims = price.network.dims
+    return {name: max(dims[name].least, math.ceil(floor * dims[name].size)) for name in names}
 
 
 def require_reachable(price: Price, smallest: Mapping[str, int], limit: float) -> None:

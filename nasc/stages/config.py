@@ -29,6 +29,7 @@ class CompressConfig:
         dense_baseline: Also train the dense model with the same recipe, to state its accuracy; the result is the same
             without.
         distill: Share of the loss that comes from the dense model's scores; 0 for none.
+        search_space: Which dims may move, and how far: a YAML file or a name (:mod:`nasc.search_spaces`); default: all.
         options: Further arguments of the method.
         resume: Go on in a folder that holds this run unfinished; False starts over.
         progress: Show progress bars on stderr.
@@ -48,6 +49,7 @@ class CompressConfig:
     dense_baseline: bool = True
     distill: float = 0.0
     further: tuple[Target, ...] = ()
+    search_space: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = True
     progress: bool = True
@@ -57,7 +59,9 @@ class CompressConfig:
         """The run's folder."""
         if self.out is not None:
             return self.out
-        parts = (self.model, self.data.partition(":")[0], self.method, self.device, str(self.target), self.recipe.seed)
+        parts = [self.model, self.data.partition(":")[0], self.method, self.device, str(self.target), self.recipe.seed]
+        if self.search_space is not None:
+            parts.append(Path(self.search_space).stem)
         name = "-".join(str(part) for part in parts)
         return Path("runs") / "".join(letter if letter.isalnum() or letter in "-.@%" else "_" for letter in name)
 
@@ -78,4 +82,5 @@ class CompressConfig:
             "recipe": recipe,
             **({"distill": self.distill} if self.distill else {}),
             **({"further": [str(target) for target in self.further]} if self.further else {}),
+            **({"search_space": self.search_space} if self.search_space is not None else {}),
         }

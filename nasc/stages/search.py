@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nasc.blocks import GridModel
 from nasc.datasets import ImageData
+from nasc.errors import UsageError
 from nasc.graph import Network
 from nasc.methods import Method, build
 from nasc.models import load_model
@@ -104,6 +105,7 @@ def search(
     """
     steps = config.recipe.steps_per_epoch(len(data.train_y)) * config.recipe.epochs
     method = build(config.method, network, goal.price, goal.price_limit, steps, **method_options(config))
+    _require_held(network, method, config)
     _log.info("search: %s", config.method)
     history = train(
         method,
@@ -170,6 +172,16 @@ def fine_tune(
 
 def _stop(frozen: Frozen) -> bool:
     return True
+
+
+def _require_held(network: Network, method: Method, config: CompressConfig) -> None:
+    """Refuse a method that traced a rewritten model and so lost the search space, before anything is trained."""
+    if network.space is not None and method.network.space is None:
+        raise UsageError(
+            f"the method {config.method} rewrites the model's layers and cannot keep to the search space "
+            f"{config.search_space}",
+            "choose a method that only removes entries, or leave --search-space out",
+        )
 
 
 def _digest(model: nn.Module, config: CompressConfig, data: ImageData) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from nasc.graph import trace
 from nasc.graph.inspect import describe, render
 from nasc.graph.network import Network
+from nasc.testing.architectures import build
 
 
 class Residual(nn.Module):
@@ -60,3 +61,16 @@ def test_the_text_names_dims_kernels_reasons_and_gaps(network: Network) -> None:
     text = console.export_text()
     for part in ("stem", "may change", "no: ", "conv relu", "MMAC", "no kernel for aten.cumsum.default"):
         assert part in text
+
+
+def test_a_dim_counts_the_work_and_parameters_it_is_a_size_of(network: Network) -> None:
+    (dim,) = (dim for dim in describe(network)["dims"] if dim["name"] == "stem")
+    assert dim["params"] == 3 * 8 * 9 + 8 + 8 * 8 * 9 + 8 + 8 * 5
+    assert dim["macs"] == 36 * 9 * (3 * 8 + 8 * 8) + 8 * 5
+
+
+def test_every_reason_that_rules_give_has_advice() -> None:
+    network = trace(*build("patch transformer"))
+    for dim in describe(network)["dims"]:
+        assert (dim["frozen"] is None) == (dim["advice"] is None)
+        assert dim["advice"] != "", dim["frozen"]

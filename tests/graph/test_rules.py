@@ -105,6 +105,43 @@ CHANNELS = {
     "expand as": Case(lambda x: x.amax((2, 3), keepdim=True).expand_as(x)),
     "squeeze": Case(lambda x: x.mean((2, 3), keepdim=True).squeeze()[:, :, None, None]),
 }
+_PLACES = torch.tensor([1, 4])
+
+
+def with_zeros(x: Tensor) -> Tensor:
+    """Two channels overwritten."""
+    x = x.clone()
+    x[:, _PLACES] = 0.0
+    return x
+
+
+ORDER = {
+    "sort": Case(lambda x: x.sort(1).values, free=()),
+    "largest channels": Case(lambda x: x.topk(3, dim=1).values, 3, ()),
+    "largest positions": Case(lambda x: x.flatten(2).topk(4, dim=2)[0].mean(2)),
+    "second smallest": Case(lambda x: x * x.kthvalue(2, 1, keepdim=True).values, free=()),
+    "running maximum": Case(lambda x: x.cummax(1).values, free=()),
+    "ranks": Case(lambda x: x * x.argsort(1), free=()),
+}
+WRITTEN = {
+    "channels written by number": Case(with_zeros, free=()),
+    "positions added to": Case(lambda x: x.index_add(2, _PLACES, x[:, :, :2])),
+    "positions filled": Case(lambda x: x.index_fill(3, _PLACES, 0.5)),
+    "positions scattered": Case(
+        lambda x: x.scatter(3, torch.zeros(1, 1, 6, 1, dtype=torch.long).expand_as(x[..., :1]), x[..., :1])
+    ),
+    "channels scattered": Case(lambda x: x.scatter_add(1, torch.zeros_like(x, dtype=torch.long), x), free=()),
+    "an empty range written": Case(lambda x: torch.slice_scatter(x, x[:, :0], 1, 0, 0)),
+}
+SPECTRAL = {
+    "fourier over positions": Case(lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 0.5, s=(6, 6))),
+    "fourier over channels": Case(lambda x: torch.fft.fft(x, dim=1).real, free=()),
+    "pairs as complex": Case(
+        lambda x: torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (6, 2))) * (0.5 + 1j)).flatten(-2),
+        free=(6,),
+        **VECTOR,
+    ),
+}
 REDUCTIONS = {
     "mean of channels": Case(lambda x: x * x.mean(1, keepdim=True), maskable=False),
     "variance of channels": Case(lambda x: x * x.var(1, keepdim=True), maskable=False),
@@ -140,7 +177,7 @@ PRODUCTS = {
         lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True, scale=0.3), **SEQUENCE, maskable=False
     ),
 }
-CASES = {**POSITIONS, **CHANNELS, **REDUCTIONS, **POINTWISE, **PRODUCTS}
+CASES = {**POSITIONS, **CHANNELS, **ORDER, **WRITTEN, **SPECTRAL, **REDUCTIONS, **POINTWISE, **PRODUCTS}
 
 
 class Sandwich(nn.Module):

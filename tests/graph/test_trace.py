@@ -203,17 +203,17 @@ def test_writing_through_a_view_is_seen() -> None:
 
 
 def test_an_operator_without_a_rule_freezes_what_it_touches_and_is_reported() -> None:
-    class Sorted(nn.Module):
+    class Renormed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.first, self.second, self.head = nn.Linear(6, 9), nn.Linear(9, 8), nn.Linear(8, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.second(self.first(x).sort(-1).values))
+            return self.head(self.second(self.first(x).renorm(2, 0, 1.0)))
 
-    network = trace(Sorted(), (torch.randn(2, 6),))
-    assert network.dims["first"].frozen == "operator aten.sort has no rule"
-    assert network.unsupported == {"operator aten.sort has no rule": 1}
+    network = trace(Renormed(), (torch.randn(2, 6),))
+    assert network.dims["first"].frozen == "operator aten.renorm has no rule"
+    assert network.unsupported == {"operator aten.renorm has no rule": 1}
     assert free_dims(network) == {"second": 8}
     assert module_difference(network, random_kept(network), random_inputs(network, 3)) < 1e-6
 

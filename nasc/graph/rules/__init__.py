@@ -4,12 +4,24 @@ from typing import Any
 
 import torch
 
-from nasc.graph.rules import contractions, creation, index, norms, pointwise, pool, recurrent, reduce, shape
+from nasc.graph.rules import (
+    contractions,
+    creation,
+    index,
+    norms,
+    order,
+    pointwise,
+    pool,
+    recurrent,
+    reduce,
+    shape,
+    spectral,
+)
 from nasc.graph.rules._base import Rule, registered
 
 __all__ = ["FAMILIES", "find_rule"]
 
-FAMILIES = (contractions, creation, index, norms, pointwise, pool, recurrent, reduce, shape)
+FAMILIES = (contractions, creation, index, norms, order, pointwise, pool, recurrent, reduce, shape, spectral)
 
 
 def find_rule(target: Any) -> Rule | None:

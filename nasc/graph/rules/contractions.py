@@ -151,6 +151,20 @@ def _contract_pair(call: Call, left: fx.Node, left_axis: int, right: fx.Node, ri
         reduce_over(a, TWO_ACTIVATIONS)
 
 
+@rule("_grouped_mm")
+def grouped_matmul(call: Call) -> Axes:
+    """Every row by the matrix of its group, ``a[m, k] b[group, k, n] -> [m, n]``: the experts of a mixture."""
+    left, right = (call.arguments[name] for name in list(call.arguments)[:2])
+    a, b = call.axes_of(left), call.axes_of(right)
+    if len(a) != 2 or len(b) != 3:
+        raise NoRule("groups that are not of rows")
+    call.freeze([b[0]], "counts the experts that rows are sent to")
+    _contract_pair(call, left, 1, right, 1)
+    if right in call.walk.origins:
+        call.writes(b[2], right)
+    return [a[0], b[2]]
+
+
 @rule("einsum")
 def einsum(call: Call) -> Axes:
     """Axes with one letter are tied; a letter that is not in the result is contracted."""

@@ -1,5 +1,8 @@
 """Operators that pick entries by number: what is picked from cannot be renumbered."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 
 from nasc.graph.rules._base import POSITION, Call, NoRule, rule
@@ -23,7 +26,11 @@ def embedding(call: Call) -> Axes:
 def index(call: Call) -> Axes:
     """Advanced indexing: the indexed axes are replaced by the axes of the index tensors."""
     axes, tables = call.axes("self"), call["indices"]
-    places = [place for place, table in enumerate(tables) if table is not None]
+    return _picked(call, axes, tables, [place for place, table in enumerate(tables) if table is not None])
+
+
+def _picked(call: Call, axes: Axes, tables: Sequence[Any], places: Sequence[int]) -> Axes:
+    """The axes of what tables pick; the indexed axes are frozen."""
     if any(tables[place].meta["val"].dtype in (torch.bool, torch.uint8) for place in places):
         raise NoRule("indexing by a mask")
     for place in places:
@@ -34,7 +41,7 @@ def index(call: Call) -> Axes:
     shape = torch.broadcast_shapes(*shapes)  # type: ignore[no-untyped-call]
     picked = call.broadcast([call.axes_of(tables[place]) for place in places], list(shape))
     rest = [axis for place, axis in enumerate(axes) if place not in places]
-    adjacent = places == list(range(places[0], places[-1] + 1))
+    adjacent = list(places) == list(range(places[0], places[-1] + 1))
     lead = places[0] if adjacent else 0
     return [*rest[:lead], *picked, *rest[lead:]]
 
@@ -44,6 +51,59 @@ def _tie_sample_numbers(axis: Factors, table: Axes) -> None:
     for numbers in table:
         if has_batch(axis) and size(numbers) == size(axis):
             unify(axis, numbers)
+
+
+@rule("index_put", "_unsafe_index_put", "_index_put_impl")
+def index_put(call: Call) -> Axes:
+    """Entries picked by tables are overwritten: what is written has the axes that would be read there."""
+    axes, tables = call.axes("self"), call["indices"]
+    places = [place for place, table in enumerate(tables) if table is not None]
+    picked = _picked(call, axes, tables, places)
+    written = call.axes("values")
+    shape = [size(axis) for axis in picked]
+    call.broadcast([picked, written], shape)
+    return axes
+
+
+@rule("scatter", "scatter_add", "scatter_reduce")
+def scatter(call: Call) -> Axes:
+    """Entries along one axis are overwritten, by numbers for every place of the others."""
+    axes, table = call.axes("self"), call.axes("index")
+    sources = [call.axes("src")] if call.has("src") else []
+    along = call.index("dim", len(axes))
+    call.freeze([axes[along], table[along]], TABLE)
+    for place in range(len(axes)):
+        for other in (table, *sources):
+            if place != along and size(axes[place]) == size(other[place]):
+                unify(axes[place], other[place])
+            else:
+                call.freeze([axes[place], other[place]], TABLE)
+    return axes
+
+
+@rule("index_add", "index_copy", "index_fill", "index_reduce")
+def index_add(call: Call) -> Axes:
+    """Entries of one axis, by a list of numbers, are overwritten; the other axes are tied."""
+    axes = call.axes("self")
+    along = call.index("dim", len(axes))
+    call.freeze([axes[along], *call.axes("index")], TABLE)
+    for place, axis in enumerate(call.axes("source") if call.has("source") else []):
+        if place == along:
+            call.freeze([axis], TABLE)
+        else:
+            unify(axes[place], axis)
+    return axes
+
+
+@rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag(call: Call) -> list[Axes]:
+    """Rows of a table, joined per bag."""
+    weight = call.axes("weight")
+    call.freeze([weight[0]], "is a vocabulary")
+    call.freeze(call.axes("indices"), POSITION)
+    call.writes(weight[1], call["weight"])
+    first, *rest = call.walk.fresh(call.value, POSITION)
+    return [[*first[:-1], weight[1]], *rest]
 
 
 @rule("index_select")

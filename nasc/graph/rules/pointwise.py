@@ -8,10 +8,11 @@ _ENTRY_BY_ENTRY = """
     __and__ __or__ __xor__ logical_not copy bernoulli rrelu elu selu celu gelu silu mish leaky_relu relu relu6 hardtanh
     hardswish hardsigmoid hardshrink softplus sigmoid tanh log_sigmoid threshold logit clamp clip square
     nan_to_num positive type_as zeros_like ones_like full_like empty_like rand_like randn_like fill zero special_expit
+    floor_divide polar complex isin
 """
 _SAME_VALUE = """
     dropout feature_dropout alpha_dropout feature_alpha_dropout native_dropout clone contiguous to _to_copy detach alias
-    lift_fresh lift_fresh_copy detach_copy alias_copy resolve_conj resolve_neg
+    lift_fresh lift_fresh_copy detach_copy alias_copy resolve_conj resolve_neg real imag _conj
 """
 
 

@@ -273,6 +273,8 @@ def slice_scatter(call: Call) -> Axes:
     for index, (axis, other) in enumerate(zip(axes, source, strict=True)):
         if index != place or wanted == length:
             unify(axis, other)
+    if wanted == 0:  # nothing is overwritten, wherever the empty range lies
+        return axes
     if wanted == length:
         call.rewrite(end=torch.iinfo(torch.int64).max)
     elif is_fixed(axes[place]) or int(call.get("step", 1)) != 1:
