@@ -5,7 +5,7 @@ from nasc.training.evaluation import Accuracy, evaluate, recalibrate_norms
 from nasc.training.history import EpochRow, History, read_history, write_history
 from nasc.training.lock import lock_run
 from nasc.training.loop import CHECKPOINT, HISTORY, Frozen, train
-from nasc.training.recipe import Recipe, build_criterion, build_optimizer
+from nasc.training.recipe import Recipe, RewoundRecipe, build_criterion, build_optimizer
 
 __all__ = [
     "CHECKPOINT",
@@ -15,6 +15,7 @@ __all__ = [
     "Frozen",
     "History",
     "Recipe",
+    "RewoundRecipe",
     "Teacher",
     "build_criterion",
     "build_optimizer",

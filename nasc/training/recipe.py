@@ -95,6 +95,35 @@ class Recipe:
         return self.learning_rate * share
 
 
+@dataclass(frozen=True)
+class RewoundRecipe(Recipe):
+    """A recipe whose learning rate falls to zero in a straight line in every stretch, and starts anew in the next.
+
+    >>> recipe = RewoundRecipe(learning_rate=1.0, rewinds=2)
+    >>> [recipe.learning_rate_at(step, 8) for step in range(8)]
+    [1.0, 0.75, 0.5, 0.25, 1.0, 0.75, 0.5, 0.25]
+
+    Args:
+        rewinds: Stretches of the run; as many as epochs for gradual unfreezing (arXiv 2308.02060, section 5).
+    """
+
+    rewinds: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _expect(self.rewinds >= 1, "rewinds", "at least 1", self.rewinds)
+
+    def learning_rate_at(self, step: int, total_steps: int) -> float:
+        """The learning rate of a step; there is no warm-up.
+
+        Args:
+            step: From 0.
+            total_steps: Of the whole recipe.
+        """
+        stretch = max(1, total_steps // self.rewinds)
+        return self.learning_rate * (1 - step % stretch / stretch)
+
+
 def build_optimizer(recipe: Recipe, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     """The recipe's optimiser.
 

@@ -17,6 +17,7 @@ from nasc.methods.sparse_training.method import SparseTraining
 from nasc.methods.sparse_training.phases import Phase, PhasePlan
 from nasc.methods.sparse_training.rigl import DropAndGrow, Growth
 from nasc.methods.sparse_training.state import intersection_over_union
+from nasc.methods.sparse_training.unfreezing import GradualUnfreezing, find_blocks
 
 RIGL_INTERVAL = 100
 """Steps between updates of RigL in long runs."""
@@ -184,12 +185,14 @@ __all__ = [
     "AcDc",
     "DropAndGrow",
     "GradualPruning",
+    "GradualUnfreezing",
     "Layer",
     "Phase",
     "PhasePlan",
     "SparseTraining",
     "acdc",
     "acdc_plus",
+    "find_blocks",
     "gmp",
     "intersection_over_union",
     "one_shot",

@@ -24,6 +24,8 @@ class GradualPruning:
         self.first, self.last = round(ramp.start * total_steps), round(ramp.end * total_steps)
         self.interval = max(1, interval)
         self._iou: float | None = None
+        self._expected: float | None = None
+        self._wanted = 0.0
 
     def begin(self, sparsity: Sparsity) -> None:
         """Prune at once where the ramp begins with the run."""
@@ -41,6 +43,8 @@ class GradualPruning:
         wanted = sparsity.aim.sparsity(ranking, self.left(step))
         sparsity.assign(tuple(new & old for new, old in zip(ranking.kept(wanted), sparsity.kept, strict=True)))
         self._iou = intersection_over_union(sparsity.previous, sparsity.kept) if sparsity.previous is not None else None
+        self._expected = (1 - wanted) / (1 - self._wanted) if sparsity.previous is not None else None
+        self._wanted = wanted
         sparsity.remember()
 
     def left(self, step: int) -> float:
@@ -58,13 +62,14 @@ class GradualPruning:
         return step >= self.first
 
     def metrics(self) -> Mapping[str, float]:
-        """Overlap of the last two masks, once there are two."""
-        return {} if self._iou is None else {"iou": self._iou}
+        """Overlap of the last two masks, once there are two, and what it is by formula: ``(1 - s_new) / (1 - s_old)``."""
+        figures = {"iou": self._iou, "iou_expected": self._expected}
+        return {name: value for name, value in figures.items() if value is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """The last figure; the masks say the rest."""
-        return {"iou": self._iou}
+        """The last figures; the masks say the rest."""
+        return {"iou": self._iou, "expected": self._expected, "wanted": self._wanted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`."""
-        self._iou = state["iou"]
+        self._iou, self._expected, self._wanted = state["iou"], state["expected"], state["wanted"]

@@ -137,13 +137,15 @@ class SparseTraining:
     def metrics(self) -> dict[str, float]:
         """Density of the masks, share of weights that are zero, whether the phase is sparse, cost of training, overlap.
 
-        ``training_cost`` is the mean multiply-adds of a step so far, as a share of a dense step's.
+        ``training_cost`` is the mean multiply-adds of a step so far, as a share of a dense step's; ``collapsed`` the number
+        of layers that lost all their weights.
         """
         return {
             "density": self.masks.density,
             "zeros": self.weights.zeros() / self.weights.count(),
             "sparse_phase": float(self.schedule.is_sparse(self.step_count)),
             "training_cost": self._spent / max(self.step_count, 1),
+            "collapsed": float(sum(not bool(flags.any()) for flags in self.masks.kept)),
             **self.schedule.metrics(),
         }
 

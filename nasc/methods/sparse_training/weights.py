@@ -30,8 +30,9 @@ class MaskedWeights:
         self._optimizer: Optimizer | None = None
         self._saved: list[tuple[nn.Parameter, Tensor, dict[str, Any]]] | None = None
         for name, parameter in self.parameters.items():
-            register: Callable[..., Any] = parameter.register_hook
-            register(self._gradient_hook(name))
+            if parameter.requires_grad:
+                register: Callable[..., Any] = parameter.register_hook
+                register(self._gradient_hook(name))
 
     def assign(self, masks: Mapping[str, Tensor]) -> None:
         """New masks (bool, by parameter name; none: dense), applied at once."""

@@ -169,6 +169,17 @@ def test_gradual_masks_only_shrink_and_end_at_the_target(make: Maker, drive: Dri
     assert len({int(each.sum()) for each in seen}) > 5
     assert int((~seen[-1]).sum()) == round(0.9 * seen[-1].numel())
     assert not bool(masked_entries(method).any())
+    figures = method.metrics()
+    assert figures["iou"] == pytest.approx(figures["iou_expected"], abs=0.02)  # counts are whole numbers of weights
+
+
+def test_a_layer_that_lost_all_its_weights_is_reported_and_can_be_prevented(make: Maker, network: Any) -> None:
+    with torch.no_grad():
+        network.model.head.weight.mul_(1e-6)
+    assert make("one-shot", sparsity=0.5, start=0.0).metrics()["collapsed"] == 1
+    with torch.no_grad():
+        network.model.head.weight.normal_().mul_(1e-6)
+    assert make("one-shot", sparsity=0.5, start=0.0, keep_rows=True).metrics()["collapsed"] == 0
 
 
 def test_one_shot_prunes_once(make: Maker, drive: Drive) -> None:
