@@ -214,7 +214,10 @@ class Session:
 
     def roll_back(self, length: int) -> None:
         """Drop the positions from ``length`` on, with their keys and values in every layer."""
-        self.cache.crop(length)
+        for layer in self.cache.layers:
+            surplus = int(layer.get_seq_length()) - length
+            if surplus > 0:
+                layer.crop(-surplus)  # by how much, not to what: the positive form is gone from transformers
         for segment, (start, waiting) in enumerate(self._queues):
             if waiting is None or start >= length:
                 self._queues[segment] = (min(start, length), None)
