@@ -10,6 +10,7 @@ and Q block columns into N = 2^floor(log2 min(P, Q)) buckets; it equals the auth
 (:func:`reference_pattern`) wherever N divides P and Q, and needs no divisibility.
 """
 
+import logging
 import math
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from nasc.block_sparse.pattern import BlockPattern, cover_elements, grid_shape
 from nasc.errors import UsageError
+
+_log = logging.getLogger(__name__)
 
 
 def require_power_of_two(value: int, what: str) -> None:
@@ -95,9 +98,10 @@ def flat_butterfly(out_features: int, in_features: int, block: int, stride: int)
         stride: Largest stride k in blocks, a power of two; 1 gives the block diagonal, above N it is N.
     """
     _checked(stride)
-    return BlockPattern(
-        bucket_support(*grid_shape(out_features, in_features, block), stride), block, out_features, in_features
-    )
+    rows, columns = grid_shape(out_features, in_features, block)
+    if stride > buckets(rows, columns):
+        _log.info("stride %d is above the %d blocks a side has: taken as that", stride, buckets(rows, columns))
+    return BlockPattern(bucket_support(rows, columns, stride), block, out_features, in_features)
 
 
 def available_strides(out_features: int, in_features: int, block: int) -> tuple[int, ...]:

@@ -231,7 +231,9 @@ def _write(out: Tensor, results: list[Tensor], targets: Tensor) -> None:
 
 def _accumulate(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
     """``total += left @ right``, or ``=`` in the first chunk."""
-    if first:
+    if first and total.dtype == left.dtype:
+        torch.bmm(left, right, out=total)
+    elif first:
         total.copy_(torch.bmm(left, right))
     elif total.dtype == left.dtype:
         total.baddbmm_(left, right)
