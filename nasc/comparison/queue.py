@@ -65,6 +65,10 @@ class TrialQueue(Searcher):
             return Failure(trial.name, "failed", sentence, hint)
         return Failure(trial.name, "stopped", f"fell behind its group at epoch {result.get('epoch', 0):g}")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray writes down what it is given, and who listens may be anything."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the state is in the ledger and in Optuna's file."""
 
