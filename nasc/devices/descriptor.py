@@ -1,6 +1,6 @@
 """What is known of a device before it is reached: ``profilers/<device>/device.yaml``."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -22,6 +22,7 @@ class Descriptor:
     dtypes: tuple[str, ...]
     codenames: tuple[str, ...] = ()
     hardware: str | None = None
+    figures: Mapping[str, Any] | None = None
 
 
 def load_descriptors(kinds: Collection[str]) -> dict[str, Descriptor]:

@@ -77,6 +77,13 @@ def test_estimate_prices_every_kernel_and_says_what_no_row_covers(ask: Any) -> N
     assert reply["predicted_s"] == pytest.approx(total, rel=0.05)  # an empty call belongs to no kernel
 
 
+def test_an_analytic_estimate_needs_no_device_and_says_that_it_is_none(ask: Any) -> None:
+    reply = ask("estimate", "-m", "digits-cnn", "--device", "pixel6", "--analytic")
+    assert reply["origin"] == "analytic"
+    assert reply["predicted_s"] > 0
+    assert reply["uncovered"] == []
+
+
 def test_inspect_lists_dims_kernels_and_counts(ask: Any) -> None:
     reply = ask("inspect", "-m", "digits-cnn")
     assert {"name", "size", "frozen"} <= set(reply["dims"][0])
