@@ -31,8 +31,7 @@ class MaskedWeights:
         self._saved: list[tuple[nn.Parameter, Tensor, dict[str, Any]]] | None = None
         for name, parameter in self.parameters.items():
             if parameter.requires_grad:
-                register: Callable[..., Any] = parameter.register_hook
-                register(self._gradient_hook(name))
+                parameter.register_post_accumulate_grad_hook(self._gradient_hook(name))
 
     def assign(self, masks: Mapping[str, Tensor]) -> None:
         """New masks (bool, by parameter name; none: dense), applied at once."""
@@ -131,13 +130,12 @@ class MaskedWeights:
             for parameter in group["params"]
         ]
 
-    def _gradient_hook(self, name: str) -> Any:
-        def hook(gradient: Tensor) -> Tensor | None:
-            if name not in self.masks or self.dense_gradient:
-                return None
-            return gradient * self._factor(name)
+    def _gradient_hook(self, name: str) -> Callable[[Tensor], None]:
+        def mask_gradient(parameter: Tensor) -> None:
+            if name in self.masks and not self.dense_gradient and parameter.grad is not None:
+                parameter.grad.mul_(self._factor(name))  # in place: a copy would cost more than the product
 
-        return hook
+        return mask_gradient
 
     def _factor(self, name: str) -> Tensor:
         """The mask as numbers, where and in the type the parameter is."""
