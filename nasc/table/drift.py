@@ -6,6 +6,7 @@ from statistics import median
 
 from nasc.errors import TableError
 from nasc.table.latency_table import LatencyTable
+from nasc.table.residency import latest
 from nasc.table.rows import Row
 
 _BLIND = 0.1
@@ -99,7 +100,7 @@ def merge_tables(first: LatencyTable, second: LatencyTable) -> LatencyTable:
     provenance = replace(
         ours,
         steps={**theirs.steps, **ours.steps},
-        residency=tuple({**dict(theirs.residency), **dict(ours.residency)}.items()),
+        residency=latest([*theirs.residency, *ours.residency]),
         complete=ours.complete and theirs.complete,
         held_out=None,  # what was held out of one table may be a row of the other
         updated=max(ours.updated, theirs.updated),

@@ -30,7 +30,7 @@ from nasc.table.plan import (
     shape_of,
 )
 from nasc.table.provenance import HeldOut, Provenance
-from nasc.table.residency import measure_residency
+from nasc.table.residency import latest, measure_residency
 from nasc.table.rows import Row
 from nasc.table.steps import Steps, find_steps
 from nasc.table.store import TableFiles, find_table, locked, read_table, table_files, write_table
@@ -275,7 +275,7 @@ class _Profiler:
         for network in networks:
             point = measure_residency(network, self.table(), self.campaign.device, self.campaign.anchor_s)
             points += [] if point is None else [point]
-        self.provenance = replace(self.provenance, residency=tuple(dict([*self.provenance.residency, *points]).items()))
+        self.provenance = replace(self.provenance, residency=latest([*self.provenance.residency, *points]))
 
     def table(self) -> LatencyTable:
         """The table as it stands."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
+from scipy.optimize import isotonic_regression
 
 from nasc.errors import TableError
 from nasc.kernels import Signature
@@ -39,6 +40,20 @@ class HeldOut:
     worst_error: float
 
 
+class Residency(NamedTuple):
+    """How a whole model too large for the inner cache lies between its kernels' warm and cold times.
+
+    Args:
+        weight_bytes: Size of its weights.
+        share: 0 where it takes the sum of the warm times, 1 where that of the cold ones.
+        telling: How much the two sums differ, relative to the warm one: how well the share is known.
+    """
+
+    weight_bytes: float
+    share: float
+    telling: float = 1.0
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Where a table's numbers come from.
@@ -49,8 +64,7 @@ class Provenance:
         anchor_s: Its time at full clock: the scale of the table.
         floor_s: Time of an empty call, taken off every row.
         steps: Steps by family and size name.
-        residency: Cold share by weight bytes of the whole models it was calibrated on, see
-            :meth:`~nasc.table.LatencyTable.for_weights`.
+        residency: The whole models it was calibrated on, see :meth:`~nasc.table.LatencyTable.for_weights`.
         held_out: The interpolation's error at the last profile, or None.
         updated: Date of the last row, ISO 8601 in UTC.
         complete: The last profile ended by itself; False while one runs and after one that was stopped.
@@ -62,7 +76,7 @@ class Provenance:
     anchor_s: float
     floor_s: float
     steps: Mapping[tuple[str, str], Steps] = field(default_factory=dict)
-    residency: tuple[tuple[float, float], ...] = ()
+    residency: tuple[Residency, ...] = ()
     held_out: HeldOut | None = None
     updated: str = ""
     complete: bool = False
@@ -91,23 +105,23 @@ def is_current(text: str) -> bool:
     return isinstance(values, dict) and values.get("schema") == SCHEMA
 
 
-def cold_share(residency: Sequence[tuple[float, float]], resident_bytes: float, weight_bytes: float) -> float:
+def cold_share(residency: Sequence[Residency], resident_bytes: float, weight_bytes: float) -> float:
     """Where between the warm and the cold times of its kernels a whole model runs.
 
     Weights that were not used for a while have left the inner cache, the more of them the larger the model is. Up to
-    ``resident_bytes`` nothing leaves it; from there the share lies on the line through the models it was
-    calibrated on, and never falls.
+    ``resident_bytes`` nothing leaves it; from there the share lies on the line that fits the models it was
+    calibrated on best and never falls.
 
     Args:
-        residency: Weight bytes and measured share of whole models that do not fit; before there are any, a model of
+        residency: Whole models, those that fit left out; before there are any, a model of
             eight times what fits is taken to be all cold.
         resident_bytes: Weights that stay, in bytes.
         weight_bytes: Size of the model's weights.
     """
-    larger = [point for point in sorted(residency) if point[0] > resident_bytes] or [(8 * resident_bytes, 1.0)]
-    points = [(resident_bytes, 0.0), *larger]
-    sizes, shares = zip(*points, strict=True)
-    return float(np.interp(weight_bytes, sizes, np.maximum.accumulate(shares)))
+    larger = sorted(point for point in residency if point.weight_bytes > resident_bytes)
+    sizes, shares, weights = zip(*(larger or [Residency(8 * resident_bytes, 1.0)]), strict=True)
+    rising = isotonic_regression(shares, weights=weights).x
+    return float(np.interp(weight_bytes, (resident_bytes, *sizes), (0.0, *rising)))
 
 
 def family(signature: Signature) -> str:
@@ -171,7 +185,7 @@ def read_provenance(text: str, origin: str) -> Provenance:
                 (entry["family"], entry["size"]): Steps(entry["period"], tuple(entry["first"]), tuple(entry["later"]))
                 for entry in values["steps"]
             },
-            residency=tuple((float(size), float(share)) for size, share in values.get("residency", ())),
+            residency=tuple(Residency(*map(float, point)) for point in values.get("residency", ())),
             held_out=None if values["held_out"] is None else HeldOut(**values["held_out"]),
             updated=values["updated"],
             complete=values["complete"],

@@ -1,5 +1,6 @@
 """How much of the difference between warm and cold kernels a whole model pays."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from nasc.errors import ExportError
 from nasc.exporters import export
 from nasc.measurement import measure_anchored
 from nasc.table.latency_table import LatencyTable
+from nasc.table.provenance import Residency
 
 if TYPE_CHECKING:
     from nasc.graph.network import Network
@@ -17,10 +19,8 @@ _TELLING = 0.05  # the cold times must add this much to the warm ones to tell an
 _MOST = 3.0  # weights from beyond the outer cache cost a multiple of cold ones; more than this is something else
 
 
-def measure_residency(
-    network: "Network", table: LatencyTable, device: Device, anchor_s: float
-) -> tuple[float, float] | None:
-    """Weight bytes and cold share of a whole model.
+def measure_residency(network: "Network", table: LatencyTable, device: Device, anchor_s: float) -> Residency | None:
+    """How a whole model lies between its kernels' warm and cold times.
 
     Args:
         network: The traced model.
@@ -29,7 +29,6 @@ def measure_residency(
         anchor_s: The anchor's time on the table's scale.
 
     Returns:
-        The size of the file in bytes, and where between the sums of its kernels' warm and cold times the model lies;
         None where its weights stay in the cache, the two hardly differ, a kernel has no row, or it cannot be written.
     """
     warm_s, cold_s = (sum_kernels(network, table, share) for share in (0.0, 1.0))
@@ -43,9 +42,14 @@ def measure_residency(
         if artifact.size_bytes <= table.resident_bytes:
             return None
         (measured,) = measure_anchored([artifact], device, anchor_reference_s=anchor_s)
-        size = float(artifact.size_bytes)
     share = (measured.seconds - table.floor_s - warm_s) / (cold_s - warm_s)
-    return size, round(min(max(share, 0.0), _MOST), 3)
+    telling = (cold_s - warm_s) / warm_s
+    return Residency(float(artifact.size_bytes), round(min(max(share, 0.0), _MOST), 3), round(telling, 3))
+
+
+def latest(points: Sequence[Residency]) -> tuple[Residency, ...]:
+    """One point a size of weights: a model that is measured again replaces what it said before."""
+    return tuple({point.weight_bytes: point for point in points}.values())
 
 
 def sum_kernels(network: "Network", table: LatencyTable, cold_share: float) -> float | None:

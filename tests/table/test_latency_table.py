@@ -9,7 +9,7 @@ from nasc.errors import OutsideTable
 from nasc.kernels import KernelShape, signature
 from nasc.table import LatencyTable
 from nasc.table.plan import grid_shapes
-from nasc.table.provenance import Provenance
+from nasc.table.provenance import Provenance, Residency, cold_share
 from nasc.table.rows import Row
 from nasc.table.steps import Steps
 from tests.table.conftest import TableMaker
@@ -170,15 +170,20 @@ def test_a_larger_model_pays_more_of_its_kernels_cold_times(provenance: Provenan
     known = replace(
         provenance,
         environment=replace(provenance.environment, facts=facts),
-        residency=((4e6, 0.8), (2e6, 0.5), (6e6, 0.7)),
+        residency=(Residency(4e6, 0.8), Residency(2e6, 0.5), Residency(6e6, 0.7), Residency(3e5, 0.9)),
     )
     table, sizes = LatencyTable.from_rows(rows, known), {"c_in": 8, "c_out": 16}
     seconds = [
         float(table.for_weights(megabytes * 1e6).seconds(LINEAR, sizes)) for megabytes in (0, 0.5, 1.25, 2, 3, 4, 6, 9)
     ]
-    assert seconds == pytest.approx([1e-5, 1e-5, 1.25e-5, 1.5e-5, 1.65e-5, 1.8e-5, 1.8e-5, 1.8e-5])
+    assert seconds == pytest.approx([1e-5, 1e-5, 1.25e-5, 1.5e-5, 1.625e-5, 1.75e-5, 1.75e-5, 1.75e-5], abs=6e-8)
     assert table.seconds(LINEAR, sizes) == 1e-5
     assert table.for_weights(4e6) is table.for_weights(4.001e6)  # views are made once
+
+
+def test_a_model_whose_times_tell_more_counts_for_more() -> None:
+    points = [Residency(2e6, 0.9, telling=0.1), Residency(4e6, 0.3, telling=0.9)]
+    assert cold_share(points, 1e6, 3e6) == pytest.approx(0.1 * 0.9 + 0.9 * 0.3)
 
 
 def test_without_a_known_cache_every_model_is_warm(table: LatencyTable) -> None:
