@@ -147,7 +147,7 @@ def matrices(model: nn.Module, where: str = "all") -> list[str]:
 
 def make_sparse(model: nn.Module, form: dict[str, Any], seed: int, where: str = "all") -> nn.Module:
     """Replace the matrices of a model in place by a form, e.g. ``{"kind": "pixelfly", "density": 0.2, "block": 8}``."""
-    if form["kind"] == "dense":
+    if form["kind"] in ("dense", "rigl"):  # RigL masks the dense model while it trains
         return model
     for index, path in enumerate(matrices(model, where)):
         parent, _, name = path.rpartition(".")
@@ -243,7 +243,7 @@ def weight_count(model: nn.Module) -> int:
         elif isinstance(module, rivals.MaskedLinear):
             total += int(module.elements.sum())  # type: ignore[operator]
         elif type(module) in (nn.Linear, nn.Conv2d, nn.Embedding):
-            total += module.weight.numel()  # type: ignore[union-attr, operator]
+            total += int(module.weight.count_nonzero())  # type: ignore[union-attr, operator]
     masked = [m for m in model.modules() if isinstance(m, rivals.MaskedLinear)]
 
-    return total - sum(m.linear.weight.numel() for m in masked)
+    return total - sum(int(m.linear.weight.count_nonzero()) for m in masked)

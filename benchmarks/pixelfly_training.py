@@ -82,6 +82,7 @@ def cells(size: str, seeds: int) -> list[Cell]:
                 add(seed, "forms", model, form, **extra)
         for kind in RIVALS:
             add(seed, "forms", "mixer", pixelfly | {"kind": kind})
+        add(seed, "forms", "mixer", {"kind": "rigl", "density": DENSITY})
         for kind in PAIRS:
             add(seed, "search", "mixer", pixelfly | {"kind": kind})
         for density in (0.05, 0.1, 0.2):
@@ -118,9 +119,10 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         cell["seed"],
         cell["where"],
     )
+    method = rigl(model, task, cell) if cell["form"]["kind"] == "rigl" else None
     if cell["study"] == "long":
         set_scores(model, cell["scores"])
-    figures = train(model, task, cell)
+    figures = train(model, task, cell, method)
     if cell["study"] == "transfer":
         second = load_task(cell | {"classes": [5, 10]})
         figures |= {f"tuned_{key}": value for key, value in train(model, second, cell).items()}
@@ -200,7 +202,7 @@ def load_text(cell: Cell) -> Task:
     return Task(shape, windows(train, 10**9), windows(valid, 400), text=True)
 
 
-def train(model: Any, task: Task, cell: Cell) -> dict[str, Any]:
+def train(model: Any, task: Task, cell: Cell, method: Any = None) -> dict[str, Any]:
     """AdamW with a warm-up and a cosine, the same for every form."""
     import statistics
 
@@ -229,6 +231,8 @@ def train(model: Any, task: Task, cell: Cell) -> dict[str, Any]:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if method is not None:
+            method.step()
         schedule.step()
         times.append(watch.seconds)
         losses.append(float(loss.detach()))
@@ -240,6 +244,16 @@ def train(model: Any, task: Task, cell: Cell) -> dict[str, Any]:
         "loss": statistics.fmean(losses[-max(1, steps // 10) :]),
         "early_loss": statistics.fmean(early),
     }
+
+
+def rigl(model: Any, task: Task, cell: Cell) -> Any:
+    """RigL's masks over the single weights of a dense model, at the sparsity that leaves the density."""
+    from nasc.graph import trace
+    from nasc.methods import Price, build
+
+    network = trace(model, (task.train[0][:1],))
+    price = Price(network, "params")
+    return build("rigl", network, price, price.dense, cell["steps"], sparsity=1 - cell["form"]["density"])
 
 
 def set_scores(model: Any, kind: str) -> None:

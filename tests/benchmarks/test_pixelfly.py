@@ -92,6 +92,13 @@ def test_a_training_cell_gives_quality_losses_and_times(kind: str) -> None:
 
 
 @pytest.mark.data
+@pytest.mark.skipif(not (study.DATA / "cifar10").is_dir(), reason="CIFAR-10 is not beside the checkout")
+def test_rigl_trains_on_the_same_task() -> None:
+    cells = [cell for cell in pixelfly_training.cells("tiny", 1) if cell["form"]["kind"] == "rigl"]
+    assert pixelfly_training.run_cell(cells[0])["weights"] > 0
+
+
+@pytest.mark.data
 @pytest.mark.skipif(not (study.DATA / "wikitext2").is_dir(), reason="WikiText-2 is not beside the checkout")
 def test_a_language_model_gives_a_perplexity() -> None:
     cell = next(cell for cell in pixelfly_training.cells("tiny", 1) if cell["model"] == "gpt")

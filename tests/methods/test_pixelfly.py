@@ -7,9 +7,10 @@ from torch import nn
 from nasc.block_sparse import PixelflyConv2d, PixelflyLinear
 from nasc.errors import TargetError, TraceError, UsageError
 from nasc.graph import trace
-from nasc.materialise import materialise, verify
+from nasc.materialise import load_model, materialise, save_model, verify
 from nasc.methods import Price, build, rewritten
 from nasc.methods.pixelfly import Pixelfly, PixelflyConfig, find_schema, sparsify
+from nasc.methods.pixelfly.config import DENSITIES
 
 
 class Residual(nn.Module):
@@ -65,7 +66,7 @@ def test_the_first_and_the_last_layer_and_grouped_convolutions_stay_dense(name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("share", [0.85, 0.6])
-def test_the_price_meets_the_limit_and_the_plain_form_is_the_trained_one(name, share):
+def test_the_price_meets_the_limit_and_the_plain_form_is_the_trained_one(name, share, tmp_path):
     network, x = traced(name)
     price = Price(network, "macs")
     method = build("pixelfly", network, price, share * price.dense, 10, block=4)
@@ -86,6 +87,8 @@ def test_the_price_meets_the_limit_and_the_plain_form_is_the_trained_one(name, s
     small = materialise(method.network, selection)
     assert verify(method.network, selection, small) < 1e-5
     torch.testing.assert_close(small.eval()(inputs), method.model(inputs), atol=1e-5, rtol=1e-5)
+    save_model(small, tmp_path / "model")
+    torch.testing.assert_close(load_model(tmp_path / "model").eval()(inputs), small(inputs))
     assert not any(type(module).__module__.startswith("nasc.block_sparse") for module in small.modules())
 
 
@@ -93,7 +96,7 @@ def test_the_largest_density_that_fits_is_taken():
     network, _ = traced("perceptron")
     price = Price(network, "macs")
     prices = {}
-    for density in (0.3, 0.4, 0.5, 0.6, 0.75):
+    for density in [density for density in DENSITIES if density >= 0.3]:
         method = build("pixelfly", network, price, price.dense, 1, block=4, density=density)
         prices[density] = method.price.dense
     limit = prices[0.4] + 1
@@ -151,7 +154,9 @@ def test_trained_weights_are_approximated_when_asked():
     errors = {}
     for pretrained in (False, True):
         model, _ = sparsify(network, 0.6, PixelflyConfig(block=4, pretrained=pretrained))
-        errors[pretrained] = float((model.get_submodule("1.up").dense() - weight).detach().norm() / weight.detach().norm())
+        errors[pretrained] = float(
+            (model.get_submodule("1.up").dense() - weight).detach().norm() / weight.detach().norm()
+        )
     assert errors[True] < 0.7 < errors[False]
 
 

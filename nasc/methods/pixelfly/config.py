@@ -7,7 +7,7 @@ from nasc.errors import UsageError
 
 Layers = Literal["all", "linear", "conv"]
 
-DENSITIES = (0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
+DENSITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75)
 """Budgets that are tried, as shares of the dense compute of the layers that are replaced."""
 
 
