@@ -42,12 +42,12 @@ def command(run: Path, device: str, runtime: str, threads: int, target: Target, 
     family = load_family(run)
     where = get_device(device, runtime=runtime, threads=threads)
     table = load_table(where)
-    relative = target.kind == "relative"
-    unit = "seconds" if relative else target.unit
-    found = candidates(family, price_members(family, unit, table))
+    unit = "seconds" if target.kind == "relative" else target.unit
+    correction = _correction(run, device, runtime, threads) if unit == "seconds" else 1.0
+    found = candidates(family, [correction * price for price in price_members(family, unit, table)])
     limit = target.limit(max(candidate.price for candidate in found))
     chosen = choose(found, limit, str(target))
-    data = _data(run, family, table, chosen, limit if unit == "seconds" else None)
+    data = _data(run, family, table, chosen, limit if unit == "seconds" else None) | {"correction": correction}
     data["front"] = [
         {"label": c.member.label, "price": c.price, "accuracy": c.accuracy, "predicted": c.predicted}
         for c in best_members(found)
@@ -60,6 +60,21 @@ def command(run: Path, device: str, runtime: str, threads: int, target: Target, 
     done = extract(run, family, chosen.member, target, where, table, out)
     finished = reply(done.record, done.folder)
     return Reply(data | dict(finished.data), f"{_describe(data, family)[0]}\n{finished.text}")
+
+
+def _correction(run: Path, device: str, runtime: str, threads: int) -> float:
+    """What the dense model took on the device over what the table says, where the family's own run measured it there."""
+    from nasc.errors import RunError
+    from nasc.records import load_record
+
+    try:
+        record = load_record(run)
+    except RunError:
+        return 1.0
+    there = (record.device, record.runtime, record.threads) == (device, runtime, threads)
+    if not there or not record.dense_measured_s or not record.dense_predicted_s:
+        return 1.0
+    return record.dense_measured_s / record.dense_predicted_s
 
 
 def _data(

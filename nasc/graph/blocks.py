@@ -9,6 +9,7 @@ the program: nothing behind the last block may need anything that is skipped.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 from nasc.graph.dims import Axis, Dim
 from nasc.graph.network import Network
 from nasc.graph.rules._base import module_path
-from nasc.graph.running import Detour, PrefixState, Program
+from nasc.graph.running import Detour, PrefixState, Program, Skip
 from nasc.graph.state import full_state
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -50,14 +51,42 @@ def find_exits(network: Network, program: Program | None = None) -> tuple[Exit, 
     """
     program = program or Program(network)
     ends = list(_block_ends(network))
-    if not ends:
-        return (Exit(1, "", None),)
-    exits = []
+    while len(ends) > 1:
+        exits = list(_early_exits(program, ends))
+        if exits:
+            return (*exits, Exit(len(ends), ends[-1][0], None))
+        ends.pop()  # what looks like the last block may be the head: a container often holds both
+    return (Exit(1, "", None),)
+
+
+def _early_exits(program: Program, ends: list[tuple[str, str]]) -> Iterator[Exit]:
+    """The ways from the end of each block to the end of the last one, as far as they exist."""
     for number, (path, node) in enumerate(ends[:-1], start=1):
-        detour = _detour(network, node, ends[-1][1])
+        detour = _detour(program.network, node, ends[-1][1])
         if detour is not None and _leads(program, detour):
-            exits.append(Exit(number, path, detour))
-    return (*exits, Exit(len(ends), ends[-1][0], None))
+            yield Exit(number, path, detour)
+
+
+def find_skips(network: Network, program: Program | None = None) -> tuple[Skip, ...]:
+    """Blocks that can be left out alone, as LayerDrop does: what comes in stands in for what goes out.
+
+    Args:
+        network: A traced network.
+        program: Its program, compiled; made anew where not given.
+
+    Returns:
+        A skip for every block but the first whose input and output have the same axes, in order.
+    """
+    program = program or Program(network)
+    ends = [node for _, node in _block_ends(network)]
+    found = []
+    for source, place in pairwise(ends):
+        alike = network.tensors.get(source) == network.tensors.get(place)
+        nodes = program.node_names
+        left_out = set(nodes[nodes.index(source) + 1 : nodes.index(place) + 1])
+        if alike and not left_out & set(program.needed(skips=frozenset({(place, source)}))):
+            found.append((place, source))
+    return tuple(found)
 
 
 def _block_ends(network: Network) -> Iterator[tuple[str, str]]:

@@ -57,10 +57,12 @@ class _Plan:
     Args:
         calls: The operator calls, in order.
         weights: Place, dotted name and first reader of every parameter and buffer that is read.
+        heirs: By the place of a value, the places of skipped values that it stands in for as it is.
     """
 
     calls: tuple[_Call, ...]
     weights: tuple[tuple[int, str, int], ...]
+    heirs: Mapping[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ class Detour:
     narrowed: int | None = None
     renamed: tuple[tuple[str, str], ...] = ()
 
+
+Skip = tuple[str, str]
+"""Node names of a value that is not computed and of the earlier one, with the same axes, that stands in for it."""
 
 Weights = Callable[[str, Mapping[str, int]], Tensor]
 """Gives a parameter or buffer by dotted name, at sizes."""
@@ -101,7 +106,7 @@ class Program:
         self._inputs: dict[str, int] = {}
         self.calls: list[_Call] = []
         self._read_nodes()
-        self._plans: dict[Detour | None, _Plan] = {}
+        self._plans: dict[tuple[Detour | None, frozenset[Skip]], _Plan] = {}
 
     def _read_nodes(self) -> None:
         for node, place in self._index.items():
@@ -160,9 +165,9 @@ class Program:
         """The operator calls, in order."""
         return tuple(call.name for call in self.calls)
 
-    def needed(self, detour: Detour | None = None) -> tuple[str, ...]:
+    def needed(self, detour: Detour | None = None, skips: frozenset[Skip] = frozenset()) -> tuple[str, ...]:
         """The operator calls that the result depends on, on a way through the program."""
-        return tuple(call.name for call in self._plan(detour).calls)
+        return tuple(call.name for call in self._plan(detour, skips).calls)
 
     def reads(self, sizes: Mapping[str, int], detour: Detour | None = None) -> list[tuple[str, Mapping[str, int]]]:
         """Every parameter and buffer that is read, by dotted name, and the sizes it is read at."""
@@ -170,20 +175,33 @@ class Program:
         place_of = -1 if detour is None else self._named[detour.place]
         return [(name, behind if first > place_of >= 0 else sizes) for _, name, first in self._plan(detour).weights]
 
-    def _plan(self, detour: Detour | None) -> _Plan:
-        if detour not in self._plans:
-            swap = {} if detour is None else {self._named[detour.place]: self._named[detour.source]}
-            wanted = {swap.get(slot, slot) for slot in _slots(self._results)}
+    def _plan(self, detour: Detour | None, skips: frozenset[Skip] = frozenset()) -> _Plan:
+        key = detour, skips
+        if key not in self._plans:
+            swap = {self._named[place]: self._named[source] for place, source in skips}
+            if detour is not None:
+                swap[self._named[detour.place]] = self._named[detour.source]
+
+            def stands_in(slot: int) -> int:
+                while slot in swap:
+                    slot = swap[slot]
+                return slot
+
+            wanted = set(map(stands_in, _slots(self._results)))
             chosen: list[_Call] = []
             for call in reversed(self.calls):
                 if call.index in wanted:
                     chosen.append(call)
-                    wanted |= {swap.get(slot, slot) for slot in call.reads}
+                    wanted |= set(map(stands_in, call.reads))
             chosen.reverse()
             first = {slot: call.index for call in reversed(chosen) for slot in call.reads}
             weights = tuple((place, name, first[place]) for place, name in self._weights if place in first)
-            self._plans[detour] = _Plan(tuple(chosen), weights)
-        return self._plans[detour]
+            heirs: dict[int, tuple[int, ...]] = {}
+            for place, _ in skips:
+                source = stands_in(self._named[place])
+                heirs[source] = (*heirs.get(source, ()), self._named[place])
+            self._plans[key] = _Plan(tuple(chosen), weights, heirs)
+        return self._plans[key]
 
     def run(
         self,
@@ -193,6 +211,7 @@ class Program:
         *,
         training: bool = False,
         detour: Detour | None = None,
+        skips: frozenset[Skip] = frozenset(),
     ) -> Any:
         """Compute the network at some sizes.
 
@@ -202,6 +221,7 @@ class Program:
             inputs: The positional inputs of one call, of any batch size where the network allows it.
             training: Batch norms use and update the batch's statistics, dropout drops.
             detour: A shorter way through the program; sizes behind it are renamed as it says.
+            skips: Values that are left out, each with what stands in for it (:func:`nasc.graph.blocks.find_skips`).
 
         Returns:
             What the model returns.
@@ -218,7 +238,7 @@ class Program:
         source = place_of = -1
         if detour is not None:
             source, place_of = self._named[detour.source], self._named[detour.place]
-        plan = self._plan(detour)
+        plan = self._plan(detour, skips)
         for place, name, first_read in plan.weights:
             values[place] = weights(name, behind if first_read > place_of >= 0 else sizes)
         for call in plan.calls:
@@ -227,6 +247,8 @@ class Program:
             if training and call.mode is not None:
                 args = (*args[: call.mode], True, *args[call.mode + 1 :])
             values[call.index] = call.target(*args, **kwargs)
+            for heir in plan.heirs.get(call.index, ()):
+                values[heir] = values[call.index]
             if call.index == source and detour is not None:
                 values[place_of] = self._stand_in(values[source], detour, behind)
         return _restore(_fill(list(self._results), values, behind), self.network)

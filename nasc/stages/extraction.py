@@ -181,7 +181,7 @@ def _record(
         macs=int(price["macs"]),
         params=int(price["params"]),
         dense_macs=int(price_members(family, "macs", members=[whole])[0]),
-        target_s=target.limit(dense.seconds) if target.unit == "seconds" else None,
+        target_s=target.limit(dense.seconds) if target.unit == "seconds" or target.kind == "relative" else None,
         predicted_s=predicted,
         measured_s=small.seconds,
         spread_s=small.spread_s,

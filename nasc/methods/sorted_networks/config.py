@@ -31,6 +31,7 @@ class SortedConfig:
         full_share: Probability of the whole network beside its share in that law.
         loss: ``stochastic``, ``summation``, ``full``, ``sandwich`` or ``shrinking``.
         accumulate: Members per step of the stochastic loss, each on its part of the batch.
+        drop: Probability with which each block but the first is left out of a step (LayerDrop).
         distil: In-place distillation from the largest member, for the losses that sum.
         freeze: Weights outside the drawn members stay bit for bit, whatever momentum and decay would do.
         norms: ``shared``, ``own`` (for every member) or ``line``.
@@ -51,6 +52,7 @@ class SortedConfig:
     full_share: float = 0.0
     loss: Loss = "stochastic"
     accumulate: int = 1
+    drop: float = 0.0
     distil: bool = False
     freeze: bool = False
     norms: Norms = "shared"
@@ -61,5 +63,7 @@ class SortedConfig:
     def __post_init__(self) -> None:
         if self.order not in ("none", "norms"):
             raise UsageError(f"unknown order {self.order!r}", "known: none, norms")
+        if not 0 <= self.drop < 1:
+            raise UsageError(f"expected drop to be a probability below one, got {self.drop}")
         if isinstance(self.depths, str) and self.depths != "all":
             raise UsageError(f"expected depths to be numbers of blocks or all, got {self.depths!r}")

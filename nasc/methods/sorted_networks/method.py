@@ -15,15 +15,16 @@ Departures: cuts of a dim are rounded shares, at least one unit; an early exit r
 paper's appendix holds (hyper-parameters, the grid of the 160 members) is not recovered, so pools and recipes are ours.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nasc.graph.blocks import Exit, find_exits
+from nasc.graph.blocks import Exit, find_exits, find_skips
 from nasc.graph.network import Network
-from nasc.graph.running import Program
+from nasc.graph.running import Program, Skip
 from nasc.graph.selection import Selection
 from nasc.graph.shortening import cut_network
 from nasc.graph.trace import trace
@@ -77,6 +78,7 @@ class SortedNetwork:
         self.step_count = 0
         self.updates = torch.zeros(len(self.pool), dtype=torch.int64)
         self.losses = torch.full((len(self.pool),), float("nan"), dtype=torch.float64)
+        self._droppable = find_skips(network, program) if self.config.drop else ()
         self._drawn: tuple[Member, ...] = self._objective.members(0)
         self._before: dict[str, Tensor] = {}
         self._selected: Selection | None = None
@@ -108,7 +110,9 @@ class SortedNetwork:
         """The loss of a step and the scores of its batch, for loops that let a method choose its loss."""
         self.family.member = self.pool.largest
         self._remember()
+        self.family.skips = self._dropped()
         loss, scores, losses = self._objective.loss(self.family, criterion, x, y, self._drawn)
+        self.family.skips = frozenset()
         for member, value in zip(self._drawn, losses, strict=False):
             before = float(self.losses[member.index])
             self.losses[member.index] = value if before != before else _MEMORY * before + (1 - _MEMORY) * value
@@ -134,6 +138,11 @@ class SortedNetwork:
             self._draw_by(frontier_weights(self.config.fronts, self.losses.tolist()))
         self._drawn = self._objective.members(self.step_count)
         self.family.member = self._drawn[0]
+
+    def _dropped(self) -> frozenset[Skip]:
+        """The blocks that this step leaves out."""
+        source = random.Random(f"{self.config.seed}/{self.step_count}/drop")
+        return frozenset(skip for skip in self._droppable if source.random() < self.config.drop)
 
     def _remember(self) -> None:
         if self.config.freeze:

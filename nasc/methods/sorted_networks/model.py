@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from nasc.errors import UsageError
 from nasc.graph.network import Network
-from nasc.graph.running import PrefixState, Program
+from nasc.graph.running import PrefixState, Program, Skip
 from nasc.graph.state import full_state
 from nasc.methods.sorted_networks.pool import Member, Pool
 
@@ -43,6 +43,7 @@ class PrefixModel(nn.Module):
         self.members = pool.members
         self.member = pool.largest
         self.norms = norms
+        self.skips: frozenset[Skip] = frozenset()
         self._parts = (network, program or Program(network), PrefixState(network))  # no modules: not registered
         self._norm_names = _norm_tensors(network.model)
         self.own = nn.ModuleDict()
@@ -63,7 +64,7 @@ class PrefixModel(nn.Module):
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """What the present member returns."""
-        if self.member.whole and self.norms == "shared":
+        if self.member.whole and self.norms == "shared" and not self.skips:
             return self.inner(*inputs, **keywords)
         return self.run(self.member, *inputs)
 
@@ -76,7 +77,7 @@ class PrefixModel(nn.Module):
             return special[name] if name in special else cut(name, state[name], sizes)
 
         detour = member.exit.detour if member.exit else None
-        return self.program.run(weights, member.sizes, inputs, training=self.training, detour=detour)
+        return self.program.run(weights, member.sizes, inputs, training=self.training, detour=detour, skips=self.skips)
 
     def touched(self, member: Member) -> dict[str, Tensor]:
         """Which entries of every shared parameter a member reads: flat indices by dotted name."""

@@ -22,6 +22,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "lcs-point": {"loss": "sandwich", "recalibrate": False},
         "lcs-line": {"loss": "sandwich", "norms": "line", "recalibrate": False},
         "progressive-shrinking": {"loss": "shrinking", "distil": True},
+        "layerdrop": {"widths": (1.0,), "drop": 0.2},
         "matformer": {"widths": FOUR, "loss": "full", "recalibrate": False},
     }
 )
@@ -38,6 +39,7 @@ UPDATES: Mapping[str, int] = MappingProxyType(
         "lcs-point": 4,
         "lcs-line": 4,
         "progressive-shrinking": 2,
+        "layerdrop": 1,
         "matformer": 4,
     }
 )

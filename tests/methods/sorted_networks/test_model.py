@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasc.errors import UsageError
-from nasc.graph.blocks import find_exits
+from nasc.graph.blocks import find_exits, find_skips
 from nasc.graph.network import Network
 from nasc.graph.shortening import cut_network
 from nasc.graph.state import full_state
@@ -205,6 +205,22 @@ def test_the_ends_of_a_line_are_its_two_sets_and_its_cosine_tells_them_apart(res
         first = learned[next(iter(dict(model.own["end"].named_parameters()))).replace("/", ".")]
         first.zero_()
         assert float(model.line_cosine()) == 0.0
+
+
+def test_left_out_blocks_are_not_run_and_the_rest_is_as_without_them(encoder: Network) -> None:
+    skips = find_skips(encoder)
+    assert len(skips) == 2  # all but the first
+    model, x = PrefixModel(widths(encoder)).eval(), batch_of(encoder)
+    for chosen, kept in ((skips[:1], (0, 2)), (skips[1:], (0, 1)), (skips, (0,))):
+        model.skips = frozenset(chosen)
+        twin = copy.deepcopy(encoder.model).eval()
+        twin.layers = nn.ModuleList([list(twin.layers)[block] for block in kept])
+        assert torch.allclose(model(x), twin(x), atol=1e-6)
+        assert len(model.program.needed(skips=model.skips)) < len(model.program.needed())
+
+
+def test_blocks_that_change_the_channels_cannot_be_left_out(stages: Network) -> None:
+    assert find_skips(stages) == ()
 
 
 def test_norms_of_their_own_are_not_for_depths(stages: Network) -> None:
