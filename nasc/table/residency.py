@@ -41,10 +41,11 @@ def measure_residency(network: "Network", table: LatencyTable, device: Device, a
             return None
         if artifact.size_bytes <= table.resident_bytes:
             return None
+        size = artifact.size_bytes
         (measured,) = measure_anchored([artifact], device, anchor_reference_s=anchor_s)
     share = (measured.seconds - table.floor_s - warm_s) / (cold_s - warm_s)
     telling = (cold_s - warm_s) / warm_s
-    return Residency(float(artifact.size_bytes), round(min(max(share, 0.0), _MOST), 3), round(telling, 3))
+    return Residency(float(size), round(min(max(share, 0.0), _MOST), 3), round(telling, 3))
 
 
 def latest(points: Sequence[Residency]) -> tuple[Residency, ...]:

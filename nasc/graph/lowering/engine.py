@@ -283,13 +283,25 @@ class Lowering:
         name = f"{value.tensor}_{len(self._kernels)}"
         if same_order(shape_of(axes), value.layout, layout):
             return replace(self.view(value, axes, layout, name), axes=value.axes)
-        channels, positions = self.split_axes(axes, layout)
         order = tuple(value.layout.index(axis) for axis in layout)
-        attributes: Attributes = {"op": move_name(order), "from_positions": positions, "positions": positions}
+        op = move_name(order)
+        channels, positions = self.split_axes(axes, layout)
+        if op == "shuffle":
+            channels, positions = self._split_shuffle(axes, layout, channels, positions)
+        attributes: Attributes = {"op": op, "from_positions": positions, "positions": positions}
         moved = self.emit(
             node, "move", attributes, {"channels": channels}, [value], layout, output=name, label="move", order=order
         )
         return replace(moved, axes=value.axes)
+
+    def _split_shuffle(
+        self, axes: tuple[Axis, ...], layout: Layout, channels: Axis, positions: int
+    ) -> tuple[Axis, int]:
+        """As ``split_axes``, with both axes that change places among the channels: their product is what is moved."""
+        swapped = merged(axes[axis] for axis in layout[-2:])
+        if any(dim.frozen is None and dim not in swapped.dims() for dim in channels.dims()):
+            return channels, positions  # something else changes as well
+        return swapped, prod(shape_of(axes)) // int(swapped.size())
 
     def view(self, value: Value, axes: tuple[Axis, ...], layout: Layout, name: str) -> Value:
         """The same entries in the same order, read as a tensor of these axes in this layout."""
