@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from nasc.artifact import Artifact
-from nasc.devices.bundle import Bundle, build_bundle, find_bundle
+from nasc.devices.bundle import Bundle, build_bundle
 from nasc.devices.bundle.build import ARCHITECTURES, Architecture, compile_runner
 from nasc.devices.bundle.packages import PackageShelf
 from nasc.devices.remote import Link
@@ -147,9 +147,22 @@ def emulator() -> Path:
 def arm_bundle() -> Bundle:
     """The arm64 bundle, built once and kept; skips where it cannot be had."""
     try:
-        return find_bundle("aarch64") or build_bundle("aarch64")
+        return build_bundle("aarch64")
     except NascError as error:
         pytest.skip(f"the arm64 bundle cannot be had here: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def native_bundle() -> Bundle:
+    """The bundle of this machine's processor, built once and kept; skips where it cannot be had."""
+    try:
+        return build_bundle(os.uname().machine)
+    except NascError as error:
+        pytest.skip(f"the bundle cannot be had here: {error.message}")
+
+
+NATIVE = {"NASC_EMULATOR": ""}
+"""A phone whose programs run on this machine's processor: many times faster than one under qemu, and still no phone."""
 
 
 @dataclass
@@ -255,9 +268,18 @@ def phone_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def phone(emulator: Path, phone_home: Path) -> Iterator[Phone]:
-    """A running phone."""
+    """A running phone whose programs run on this machine's processor."""
     shutil.rmtree(phone_home / "state", ignore_errors=True)
-    made = Phone(emulator, phone_home, free_port())
+    made = Phone(emulator, phone_home, free_port(), NATIVE)
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def arm_phone(emulator: Path, tmp_path: Path) -> Iterator[Phone]:
+    """A running phone whose programs are arm64 ones, under qemu."""
+    made = Phone(emulator, tmp_path / "arm", free_port())
     made.start()
     yield made
     made.kill()

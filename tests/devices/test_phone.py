@@ -1,4 +1,4 @@
-"""A phone as a device: a real adbd on loopback, the arm64 bundle under qemu."""
+"""A phone as a device: a real adbd on loopback, and on it the bundle, natively or the arm64 one under qemu."""
 
 import socket
 import subprocess
@@ -32,19 +32,19 @@ def device_at(phone: Any, name: str = "pixel6", **settings: Any) -> AndroidPhone
 
 
 def test_a_session_on_a_phone_is_emulated_and_says_what_ran_it(
-    phone: Any, arm_bundle: Bundle, check_model: Artifact
+    arm_phone: Any, arm_bundle: Bundle, check_model: Artifact
 ) -> None:
-    device = device_at(phone)
+    device = device_at(arm_phone)
     session = device.run_session([check_model], VISITS)
     assert [len(visit.samples_s) for visit in session.visits] == [6, 5]
     assert session.facts["runner"] == f"bundle {arm_bundle.identity}"
     assert session.facts["battery_percent"] == 87
     assert (device.origin, device.hardware) == ("emulated", "emulated-gs101")
-    assert list((phone.folder / "jobs").glob("*")) == []
+    assert list((arm_phone.folder / "jobs").glob("*")) == []
 
 
 def test_the_steady_clock_is_asked_for_around_every_session(
-    phone: Any, arm_bundle: Bundle, check_model: Artifact
+    phone: Any, native_bundle: Bundle, check_model: Artifact
 ) -> None:
     device_at(phone).run_session([check_model], VISITS)
     asked = [line for line in phone.heard("commands").splitlines() if "fixed-performance" in line]
@@ -55,7 +55,7 @@ def test_the_steady_clock_is_asked_for_around_every_session(
     assert phone.heard("fixed_performance") == "false\n"
 
 
-def test_the_clock_is_free_again_after_a_session_that_failed(phone: Any, arm_bundle: Bundle, tmp_path: Path) -> None:
+def test_the_clock_is_free_again_after_a_session_that_failed(phone: Any, native_bundle: Bundle, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
     with pytest.raises(DeviceError, match=r"broken\.tflite"):
@@ -64,7 +64,7 @@ def test_the_clock_is_free_again_after_a_session_that_failed(phone: Any, arm_bun
 
 
 def test_a_session_in_which_the_phone_heated_up_is_repeated(
-    phone: Any, arm_bundle: Bundle, check_model: Artifact
+    phone: Any, native_bundle: Bundle, check_model: Artifact
 ) -> None:
     phone.say("heats", "0\n0\n2\n3\n0")  # cool when asked and before; hot after; hot, then cool when asked again
     session = device_at(phone, cooling=Cooling(0.05, 20)).run_session([check_model], VISITS[:1])
@@ -73,7 +73,9 @@ def test_a_session_in_which_the_phone_heated_up_is_repeated(
     assert phone.heard("heats") == ""
 
 
-def test_a_phone_that_stays_hot_is_given_up_with_advice(phone: Any, arm_bundle: Bundle, check_model: Artifact) -> None:
+def test_a_phone_that_stays_hot_is_given_up_with_advice(
+    phone: Any, native_bundle: Bundle, check_model: Artifact
+) -> None:
     phone.say("thermal", "3")
     device = device_at(phone, cooling=Cooling(0.05, 0.2))
     with pytest.raises(DeviceError, match="thermal status is still severe after 0 s") as caught:
@@ -105,9 +107,9 @@ def test_two_phones_are_told_apart_by_their_codenames(
 
 
 def test_two_phones_measure_at_the_same_time(
-    phone: Any, make_phone: Callable[..., Any], arm_bundle: Bundle, check_model: Artifact
+    phone: Any, make_phone: Callable[..., Any], native_bundle: Bundle, check_model: Artifact
 ) -> None:
-    other = make_phone()
+    other = make_phone(environment={"NASC_EMULATOR": ""})
     other.start()
     made: dict[int, int] = {}
 
@@ -131,15 +133,15 @@ def test_a_phone_of_another_processor_is_refused(make_phone: Callable[..., Any],
     assert "--runtime benchmark_model" in caught.value.hint
 
 
-def test_whole_models_are_measured_beside_the_anchor(phone: Any, arm_bundle: Bundle, check_model: Artifact) -> None:
+def test_whole_models_are_measured_beside_the_anchor(phone: Any, native_bundle: Bundle, check_model: Artifact) -> None:
     (measured,) = measure_anchored([check_model], device_at(phone), sessions=1, blocks=1, runs=5)
     assert measured.seconds > 0
     assert measured.environment.origin == "emulated"
-    assert measured.environment.runtime_version == arm_bundle.litert
+    assert measured.environment.runtime_version == native_bundle.litert
     assert "these times are emulated, not measured" in measured.warnings
 
 
-def test_tables_refuse_emulated_times(phone: Any, arm_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_refuse_emulated_times(phone: Any, native_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     network = trace(load_model("digits-cnn", num_classes=10, input_shape=(1, 8, 8)), (example_input((1, 8, 8)),))
     monkeypatch.delenv("NASC_EMULATED", raising=False)
     with pytest.raises(TableError, match="the processor of pixel6 is emulated") as caught:
@@ -153,7 +155,7 @@ def test_tables_refuse_emulated_times(phone: Any, arm_bundle: Bundle, monkeypatc
 
 
 def test_the_command_line_measures_a_file_on_a_phone(
-    phone: Any, arm_bundle: Bundle, check_model: Artifact, capfd: pytest.CaptureFixture[str]
+    phone: Any, native_bundle: Bundle, check_model: Artifact, capfd: pytest.CaptureFixture[str]
 ) -> None:
     device = f"pixel6@{phone.address}"
     assert run(["measure", str(check_model.path), "--device", device, "--sessions", "3"]) == 0

@@ -36,21 +36,21 @@ def test_a_phone_that_does_not_answer_is_not_waited_for(no_adb: None, monkeypatc
 
 
 def test_a_phone_in_reach_is_listed_under_its_own_name(
-    phone: Any, arm_bundle: Bundle, no_adb: None, monkeypatch: pytest.MonkeyPatch
+    arm_phone: Any, arm_bundle: Bundle, no_adb: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NASC_PHONES", phone.address)
+    monkeypatch.setenv("NASC_PHONES", arm_phone.address)
     found = statuses()
     for name in ("pixel6", "android"):
         assert found[name].ready
-        assert found[name].addresses == (phone.address,)
+        assert found[name].addresses == (arm_phone.address,)
         assert found[name].facts["origin"] == "emulated"
-    assert found["pixel7"].missing == f"no Pixel 7 or its Pro in reach; found Pixel 6 at {phone.address}"
+    assert found["pixel7"].missing == f"no Pixel 7 or its Pro in reach; found Pixel 6 at {arm_phone.address}"
 
 
 def test_without_the_bundle_the_command_that_builds_it_is_named(
-    phone: Any, tmp_path: Any, no_adb: None, monkeypatch: pytest.MonkeyPatch
+    arm_phone: Any, tmp_path: Any, no_adb: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NASC_PHONES", phone.address)
+    monkeypatch.setenv("NASC_PHONES", arm_phone.address)
     monkeypatch.setenv("NASC_CACHE", str(tmp_path))
     status = statuses()["pixel6"]
     assert status.missing == "the bundle for aarch64 is not built yet"

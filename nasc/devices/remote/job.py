@@ -52,7 +52,10 @@ def run_job(
     breaks = store.link.breaks
     # the folder `started` is made only once: asked again after a break, this line starts nothing
     detached = f"nohup setsid sh {folder}/job.sh </dev/null >/dev/null 2>&1 &"
-    store.link.check(f"mkdir {folder}/started 2>/dev/null && {{ {detached} }}; true", "starting the runner")
+    # the terminal's hang-up must find it in a session of its own: it is ignored, and the shell stays until it is there
+    wait = f"for i in $(seq 50); do [ -e {folder}/pid ] && break; sleep 0.1; done"
+    start = f"mkdir {folder}/started 2>/dev/null && {{ trap '' HUP; {detached} }}; {wait}"
+    store.link.check(start, "starting the runner")
     try:
         status = _wait(store.link, folder, timeout_s, breaks)
         return JobResult(status, {output: _fetch(store.link, f"{folder}/{output}") for output in outputs})

@@ -1,5 +1,6 @@
 """One fresh runner process on a machine at the other end of a link."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -112,7 +113,7 @@ class Machine:
             DeviceError: The device cannot be reached, is full, or computes wrongly.
         """
         self._trusted  # noqa: B018 - the first session of all makes sure that the bundle computes correctly
-        return self._try_often(plan, wrapping)
+        return self._read(self._run_often(plan, wrapping), plan)
 
     @cached_property
     def _trusted(self) -> bool:
@@ -129,7 +130,7 @@ class Machine:
         model = check_folder() / "check.tflite"
         plan = Plan([Artifact(model, "litert", (), ())], [], 1, (), 0, CHECKED_S, checksum=True)
         try:
-            result = self._run(plan, Wrapping())
+            result = self._run_often(plan, Wrapping())
         except JobGone as error:
             raise unusable(self.link.address, error.message) from error
         for line in result.files["out"].decode(errors="replace").splitlines():
@@ -137,16 +138,12 @@ class Machine:
                 return float(json.loads(line)["sum"])
         raise unusable(self.link.address, last_words(result))
 
-    def _try_often(self, plan: Plan, wrapping: Wrapping) -> Outcome:
-        for attempt in range(_ATTEMPTS):
-            try:
-                result = self._run(plan, wrapping)
-            except JobGone:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            else:
-                return self._read(result, plan)
-        raise AssertionError("the last attempt returns or raises")
+    def _run_often(self, plan: Plan, wrapping: Wrapping) -> JobResult:
+        """Run a plan; what the device loses is started again, for it may have restarted."""
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(JobGone):
+                return self._run(plan, wrapping)
+        return self._run(plan, wrapping)
 
     def _run(self, plan: Plan, wrapping: Wrapping) -> JobResult:
         self.store.ensure({model_name(artifact.path): artifact.path for artifact in plan.artifacts})
