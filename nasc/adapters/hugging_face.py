@@ -77,9 +77,11 @@ class Compress(TrainerCallback):
         self.compression.after_step()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Add the method's numbers to the Trainer's."""
-        if logs is not None:
-            logs.update({f"nasc/{name}": value for name, value in self.compression.metrics().items()})
+        """Add the method's numbers to the Trainer's, and to its history, which has a copy already."""
+        numbers = {f"nasc/{name}": value for name, value in self.compression.metrics().items()}
+        for entry in (logs, *state.log_history[-1:]):
+            if entry is not None:
+                entry.update(numbers)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Make the small model."""
