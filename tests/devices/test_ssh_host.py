@@ -1,13 +1,15 @@
 """A machine over ssh: a real ssh server on loopback, this machine behind it."""
 
+import getpass
 import os
 import shutil
 import socket
 import subprocess
-import time
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 import pytest
@@ -17,21 +19,23 @@ from nasc.devices import SshHost, Visit, get_device, load_descriptors, ssh_host
 from nasc.devices.bundle import Bundle
 from nasc.devices.remote import Link, LinkLost, Ssh
 from nasc.errors import DeviceError, UsageError
+from nasc.paths import user_cache
 
 
 @dataclass
 class Server:
-    """A running ssh server."""
+    """An ssh server on loopback: a process for every connection, as inetd would start it."""
 
     programs: Path
     folder: Path
     port: int
     log: IO[bytes]
-    process: subprocess.Popen[bytes] | None = None
+    listener: socket.socket | None = None
+    served: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def address(self) -> str:
-        return f"{os.environ.get('USER', 'root')}@127.0.0.1:{self.port}"
+        return f"{getpass.getuser()}@127.0.0.1:{self.port}"
 
     @property
     def options(self) -> list[str]:
@@ -39,48 +43,52 @@ class Server:
         return ["-F", "none", "-i", f"{self.folder}/key", "-o", "IdentitiesOnly=yes", *known]
 
     def start(self) -> None:
-        arguments = ["-F", "-E", "-s", "-p", f"127.0.0.1:{self.port}", "-r", f"{self.folder}/host"]
-        self.process = subprocess.Popen(
-            [str(self.programs / "dropbear"), *arguments, "-D", str(self.folder), "-P", f"{self.folder}/pid"],
-            stdout=subprocess.DEVNULL,
-            stderr=self.log,
-        )
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        pytest.fail(f"the ssh server did not start: {(self.folder / 'log').read_text()}")
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._serve, args=(self.listener,), daemon=True).start()
 
     def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        if self.listener is not None:
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+            self.listener = None
+        for process in self.served:
+            process.kill()
+            process.wait()
+        self.served.clear()
+
+    def _serve(self, listener: socket.socket) -> None:
+        arguments = ["-i", "-E", "-s", "-r", f"{self.folder}/host", "-D", str(self.folder)]
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                command = [str(self.programs / "dropbear"), *arguments]
+                self.served.append(subprocess.Popen(command, stdin=client, stdout=client, stderr=self.log))
 
 
 @pytest.fixture
-def server(emulator: Path, tmp_path: Path) -> Iterator[Server]:
+def server(emulator: Path) -> Iterator[Server]:
     """An ssh server on loopback that takes one key."""
     if shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
         pytest.skip("needs the ssh program (apt install openssh-client)")
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True, capture_output=True
-    )
-    make_key = [str(emulator / "dropbearkey"), "-t", "ed25519", "-f", str(tmp_path / "host")]
-    subprocess.run(make_key, check=True, capture_output=True)
-    (tmp_path / "authorized_keys").write_text((tmp_path / "key.pub").read_text())
-    (tmp_path / "authorized_keys").chmod(0o600)
-    tmp_path.chmod(0o700)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    with (tmp_path / "log").open("ab") as log:
-        made = Server(emulator, tmp_path, port, log)
-        made.start()
-        yield made
-        made.kill()
+    with TemporaryDirectory(dir=user_cache(), prefix="ssh-") as name:  # a folder below /tmp is none to trust keys in
+        folder = Path(name)
+        key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")]
+        host = [str(emulator / "dropbearkey"), "-t", "ed25519", "-f", str(folder / "host")]
+        for command in (key, host):
+            subprocess.run(command, check=True, capture_output=True)
+        (folder / "authorized_keys").write_text((folder / "key.pub").read_text())
+        (folder / "authorized_keys").chmod(0o600)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        with (folder / "log").open("ab") as log:
+            made = Server(emulator, folder, port, log)
+            made.start()
+            yield made
+            made.kill()
 
 
 def test_files_and_commands_go_over_ssh(server: Server, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def _wait(link: Link, folder: str, timeout_s: float, breaks: int) -> int:
 
 def _state_command(folder: str) -> str:
     """Prints none, running, gone or done; asks for life before the result, so that what ends in between is done."""
-    known = f"a=none; p=$(cat {folder}/pid 2>/dev/null) && a=gone"
+    known = f"a=none; [ -d {folder} ] || a=gone; p=$(cat {folder}/pid 2>/dev/null) && a=gone"
     alive = f"grep -q {Path(folder).name} /proc/$p/cmdline 2>/dev/null && a=running"
     return f'{known} && {alive}; [ -e {folder}/done ] && a="done $(cat {folder}/done)"; echo $a'
 
