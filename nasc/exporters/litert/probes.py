@@ -137,13 +137,12 @@ def _weight_shape(shape: KernelShape) -> Shape | None:
 
 
 def _move_source(shape: KernelShape) -> Shape:
-    """What a move reads: a slice takes half of the channels, all others keep them."""
+    """What a move reads: a slice takes half of the channels, a shuffle swaps two halves, all others keep them."""
     op, start, channels = shape.signature["op"], int(shape.signature["from_positions"]), shape["channels"]
     if op in ("pad", "tile", "strided_slice"):
         return (1, start, 1, channels)
     if op == "shuffle":
-        groups = 2 - channels % 2
-        return (1, start, groups, channels // groups)
+        return (1, start, 2, -(-channels // 2))  # an odd number would be no shuffle; it takes what the next one takes
     return _image(start, 2 * channels if op == "slice" else channels)
 
 
