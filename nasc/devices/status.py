@@ -40,7 +40,7 @@ class DeviceStatus:
 def list_devices() -> list[DeviceStatus]:
     """Every known device; phones are looked for once, and none is waited for."""
     look = cache(look_around)
-    return [_STATUS[descriptor.kind](descriptor, look) for descriptor in load_descriptors().values()]
+    return [_STATUS.get(descriptor.kind, _status_here)(descriptor, look) for descriptor in load_descriptors().values()]
 
 
 @dataclass(frozen=True)
