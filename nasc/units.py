@@ -11,7 +11,7 @@ from typing import Literal
 
 from nasc.errors import UsageError
 
-TargetKind = Literal["seconds", "relative", "macs", "params", "bytes", "sparsity"]
+TargetKind = Literal["seconds", "relative", "macs", "params", "bytes", "bitops", "sparsity"]
 
 ACCEPTED = "8ms, 800us, 1.5s, -40% (of the dense model), 300MMAC, 2Mparam, 4MB or '90% sparse'"
 """The accepted forms of a target, for help texts and hints."""
@@ -24,7 +24,15 @@ _SPARSE = "sparse"
 
 _PREFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
-_NOUNS: dict[str, TargetKind] = {"mac": "macs", "macs": "macs", "param": "params", "params": "params", "b": "bytes"}
+_NOUNS: dict[str, TargetKind] = {
+    "mac": "macs",
+    "macs": "macs",
+    "param": "params",
+    "params": "params",
+    "b": "bytes",
+    "bop": "bitops",
+    "bops": "bitops",
+}
 
 _UNITS: dict[str, tuple[TargetKind, float]] = {
     "ns": ("seconds", 1e-9),
@@ -55,7 +63,7 @@ class Target:
     value: float
 
     @property
-    def unit(self) -> Literal["seconds", "macs", "params", "bytes"]:
+    def unit(self) -> Literal["seconds", "macs", "params", "bytes", "bitops"]:
         """The quantity that is limited; a relative target limits seconds, a sparsity parameters other than zero."""
         if self.kind == "relative":
             return "seconds"
@@ -86,6 +94,8 @@ class Target:
                 return format_bytes(self.value)
             case "macs":
                 return format_count(self.value, "MAC")
+            case "bitops":
+                return format_count(self.value, "BOP")
             case _:
                 return format_count(self.value, "param")
 

@@ -30,6 +30,7 @@ from nasc.units import (
         ("-40%", "relative", -0.4),
         ("-12.5 %", "relative", -0.125),
         ("300MMAC", "macs", 300e6),
+        ("2GBOP", "bitops", 2e9),
         ("1.2gmacs", "macs", 1.2e9),
         ("2Mparam", "params", 2e6),
         ("500kparams", "params", 500e3),

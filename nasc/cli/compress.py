@@ -1,5 +1,6 @@
 """``nasc compress``."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,7 +186,21 @@ def _describe(record: "Record", folder: Path) -> list[str]:
     lines.append(f"accuracy    {format_percent(record.accuracy, record.accuracy_stderr)}{dense}")
     of = f" of {format_count(record.dense_macs)}" if record.dense_macs else ""
     lines.append(f"size        {format_count(record.macs)}{of} MACs, {format_count(record.params)} parameters")
+    lines += _describe_forms(record)
     if record.max_abs_difference is not None:
         lines.append(f"checked     masked and finished model differ by {record.max_abs_difference:.1e} at most")
     lines.append(f"file        {folder / record.artifact if record.artifact else folder}")
     return [*lines, *(f"warning     {warning}" for warning in record.warnings)]
+
+
+def _describe_forms(record: "Record") -> list[str]:
+    """Bits and shares of weights, where there are any: how many layers have which."""
+    bits, shares = record.extra.get("bits") or {}, record.extra.get("shares") or {}
+    lines = []
+    if bits:
+        counts = Counter(bits.values())
+        lines.append("bits        " + ", ".join(f"{width} in {counts[width]} weights" for width in sorted(counts)))
+    if shares:
+        lowest, highest = (format_percent(edge(shares.values())) for edge in (min, max))
+        lines.append(f"weights     {lowest} to {highest} of {len(shares)} matrices stay")
+    return lines

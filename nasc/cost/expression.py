@@ -17,11 +17,13 @@ from nasc.graph.network import Kernel, Network
 from nasc.graph.parameters import learned_parameters
 from nasc.kernels import KINDS, Signature
 
-Unit = Literal["macs", "params", "bytes", "seconds"]
+Unit = Literal["macs", "params", "bytes", "bitops", "seconds"]
 Number = int | float | Tensor
 
-UNITS: tuple[Unit, ...] = ("macs", "params", "bytes", "seconds")
+UNITS: tuple[Unit, ...] = ("macs", "params", "bytes", "bitops", "seconds")
 BYTES_PER_PARAMETER = 4  # float32, as exported
+BITS_PER_WEIGHT = 16
+"""In bit-operations, of a weight that lies on no grid: the baseline of arXiv 2306.05785."""
 UNPRICED_KINDS = ("free", "unsupported")
 """Kinds no table has rows for: free of cost, or (``unsupported``) of unknown cost, as :func:`price_latency` reports."""
 
@@ -95,8 +97,8 @@ def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | Non
     Args:
         network: The traced model.
         sizes: Int, float or tensor by dim name; a dim that is not named keeps its dense size.
-        unit: ``"macs"`` (one multiply-add is 2 FLOP), ``"params"`` (those in use, tied ones once), ``"bytes"`` (of
-            float32 parameters) or ``"seconds"``.
+        unit: ``"macs"`` (one multiply-add is 2 FLOP), ``"params"`` (those in use, tied ones once),
+            ``"bitops"`` (multiply-adds times 16 bits), ``"bytes"`` (of float32 parameters) or ``"seconds"``.
         table: Needed for seconds; read as this model sees it (:func:`table_for`).
 
     Returns:
@@ -107,8 +109,9 @@ def cost(network: Network, sizes: Sizes, unit: Unit = "macs", table: Table | Non
         OutsideTable: The table never measured a kernel or a size; names the kernel.
     """
     check_unit(unit, table)
-    if unit == "macs":
-        return sum((kernel.macs(sizes) for kernel in network.kernels if kernel.macs_per), start=0)
+    if unit in ("macs", "bitops"):
+        bits = BITS_PER_WEIGHT if unit == "bitops" else 1
+        return bits * sum((kernel.macs(sizes) for kernel in network.kernels if kernel.macs_per), start=0)
     if unit == "seconds":
         assert table is not None
         view = table_for(network, table)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nasc.cost.expression import (
+    BITS_PER_WEIGHT,
     BYTES_PER_PARAMETER,
     Table,
     Unit,
@@ -47,7 +48,7 @@ def price_and_slopes(
     """
     check_unit(unit, table)
     plan = _plan_of(network)
-    terms = {"macs": plan.macs, "seconds": ()}.get(unit, plan.params)
+    terms = {"macs": plan.macs, "bitops": plan.macs, "seconds": ()}.get(unit, plan.params)
     evaluated = [_axis(axis, sizes) for axis in plan.axes]
     value, slopes = 0.0, dict.fromkeys(network.dims, 0.0)
     for factor, indices in terms:
@@ -66,9 +67,8 @@ def price_and_slopes(
                 seconds, gradient = _product(1, [(seconds, gradient), *known[count:]])
             value += seconds
             _add(slopes, gradient)
-    if unit == "bytes":
-        return value * BYTES_PER_PARAMETER, {name: slope * BYTES_PER_PARAMETER for name, slope in slopes.items()}
-    return value, slopes
+    factor = {"bytes": BYTES_PER_PARAMETER, "bitops": BITS_PER_WEIGHT}.get(unit, 1)
+    return value * factor, {name: slope * factor for name, slope in slopes.items()}
 
 
 Term = tuple[int, tuple[int, ...]]

@@ -13,7 +13,7 @@ from nasc.graph.dims import Axis
 from nasc.graph.network import Network
 from nasc.units import Target, parse_target
 
-Unit = Literal["seconds", "macs", "params", "bytes"]
+Unit = Literal["seconds", "macs", "params", "bytes", "bitops"]
 
 
 class Price:
@@ -21,7 +21,8 @@ class Price:
 
     Args:
         network: The traced model.
-        unit: ``"seconds"`` needs a table; ``"macs"`` (1 MAC = 2 FLOP), ``"params"`` and ``"bytes"`` do not.
+        unit: ``"seconds"`` needs a table; ``"macs"`` (1 MAC = 2 FLOP), ``"params"``, ``"bytes"`` and
+            ``"bitops"`` (multiply-adds times bits of the weight) do not.
         table: A latency table, handed on to :mod:`nasc.cost` and never looked into here.
     """
 

@@ -148,4 +148,4 @@ def show(value: float, unit: str) -> str:
         return format_seconds(value)
     if unit == "bytes":
         return format_bytes(value)
-    return format_count(value, "MAC" if unit == "macs" else "param")
+    return format_count(value, {"macs": "MAC", "bitops": "BOP"}.get(unit, "param"))

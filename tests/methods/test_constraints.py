@@ -49,7 +49,7 @@ def test_methods_meet_all_limits_without_knowing(
 ) -> None:
     method = build(name, residual, both, both.limit, 60)
     optimizer = torch.optim.SGD(method.model.parameters(), lr=0.05)
-    for _ in range(40):
+    for _ in range(55):
         optimizer.zero_grad()
         (nn.functional.cross_entropy(method.model(batch[0]), batch[1]) + method.penalty()).backward()
         optimizer.step()

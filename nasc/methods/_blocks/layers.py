@@ -226,8 +226,8 @@ def _match(source: Network, rewritten: Network, layers: Iterable[Layer]) -> dict
 
 
 def match_parameters(source: Network, other: Network) -> dict[str, str]:
-    """Dims of one network to those of another, by the axes of parameters of the same name and shape."""
-    names: dict[str, str] = {}
+    """Dims of one network to those of another, by the axes of parameters of the same name; gates of branches by name."""
+    names = {gate: gate for gate in source.branches if gate in other.branches}
     for name in source.parameters.keys() & other.parameters.keys():
         names |= match_axes(source.parameters[name], other.parameters[name])
     return names

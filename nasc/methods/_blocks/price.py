@@ -161,11 +161,12 @@ class BlockPrice(Price):
         if self._counts:
             part = replace(network, kernels=(), parameters={weight: axes})
             dims = {dim.name for axis in axes for dim in axis.dims()}
+            dims |= {gate for gate, branch in network.branches.items() if weight in branch.parameters}
         else:
             kernel = kernel_of(network, weight)
             kernel = replace(kernel, sizes={name: rename(axis, names) for name, axis in kernel.sizes.items()})
             part = replace(network, model=self.blocks.source.model, kernels=(kernel,), parameters={})
-            dims = {dim.name for axis in kernel.sizes.values() for dim in axis.dims()}
+            dims = {dim.name for axis in kernel.axes for dim in axis.dims()}
         part = replace(part, dims=self.blocks.network.dims)
         around = (dims & set(self.blocks.network.dims)) | {name for name in (density, bits) if name is not None}
         return _Part(part, density, bits, frozenset(around))
@@ -189,14 +190,14 @@ class BlockPrice(Price):
         """Shares count for all but seconds, bits for bytes (and bit-operations) alone."""
         if self.unit == "seconds":
             return False
-        return self.unit == "bytes" if name.startswith(bits_name("")) else True
+        return self.unit in ("bytes", "bitops") if name.startswith(bits_name("")) else True
 
     def _factor(self, part: _Part, sizes: Mapping[str, float]) -> float:
         factor = 1.0
         if part.density is not None and self._matters(part.density):
             factor *= self._size(part.density, sizes)
         if part.bits is not None and self._matters(part.bits):
-            factor *= self._size(part.bits, sizes) / FLOAT_BITS
+            factor *= self._size(part.bits, sizes) / (FLOAT_BITS if self.unit == "bytes" else FULL_BITS)
         return factor
 
     def _size(self, name: str, sizes: Mapping[str, float]) -> float:
