@@ -16,7 +16,7 @@ from nasc.methods.hard_concrete import HardConcrete
 from nasc.methods.l1 import PlainL1
 from nasc.methods.magnitude import Magnitude
 from nasc.methods.pixelfly import Pixelfly, pixelfly_networks
-from nasc.methods.sorted_networks import SortedNetwork
+from nasc.methods.sorted_networks import SortedNetwork, family_networks
 from nasc.methods.sparse_training import acdc, acdc_plus, gmp, one_shot, powerpropagation, rigl, set_, static
 from nasc.methods.surrogate import Surrogate, SurrogateConfig, surrogate_networks
 from nasc.methods.taylor import Taylor
@@ -86,7 +86,7 @@ METHODS: Mapping[str, Builder] = MappingProxyType(
 """Builder by name: ``builder(network, price, limit, total_steps, **options)``."""
 
 REWRITES: Mapping[str, Callable[..., tuple[Network, ...]]] = MappingProxyType(
-    {"surrogate": surrogate_networks, "pixelfly": pixelfly_networks}
+    {"sorted": family_networks, "surrogate": surrogate_networks, "pixelfly": pixelfly_networks}
 )
 """By method name, the networks with kernels the user's has not: two factors in the place of one matrix."""
 

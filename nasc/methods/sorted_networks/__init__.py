@@ -2,7 +2,7 @@
 
 from nasc.methods.sorted_networks.anytime import Anytime, Expectation
 from nasc.methods.sorted_networks.config import SortedConfig
-from nasc.methods.sorted_networks.method import SortedNetwork, build_pool
+from nasc.methods.sorted_networks.method import SortedNetwork, build_pool, family_networks
 from nasc.methods.sorted_networks.model import PrefixModel
 from nasc.methods.sorted_networks.objective import Objective, build_objective
 from nasc.methods.sorted_networks.ordering import order_units
@@ -28,6 +28,7 @@ __all__ = [
     "build_pool",
     "cut_size",
     "exponents_of",
+    "family_networks",
     "frontier_weights",
     "match_dims",
     "order_units",

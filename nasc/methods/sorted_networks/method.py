@@ -267,6 +267,20 @@ class SortedNetwork:
         self.family.member = self._drawn[0]
 
 
+def family_networks(network: Network, **options: Any) -> tuple[Network, ...]:
+    """The networks that end early, one a depth: their heads are kernels the whole network has not.
+
+    Args:
+        network: The traced model.
+        **options: Fields of :class:`SortedConfig`.
+    """
+    config = SortedConfig(**options)
+    if not config.depths:
+        return ()
+    exits = {member.exit.blocks: member.exit for member in build_pool(network, config).members if member.exit}
+    return tuple(trace(cut_network(network, {}, exit_.detour), network.example_inputs) for exit_ in exits.values())
+
+
 def build_pool(network: Network, config: SortedConfig, program: Program | None = None) -> Pool:
     """The pool a configuration describes.
 

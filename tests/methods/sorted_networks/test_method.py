@@ -12,7 +12,7 @@ from nasc.graph.network import Network
 from nasc.graph.shortening import cut_network
 from nasc.materialise import materialise, verify
 from nasc.methods import Price, price_for_target, readjust
-from nasc.methods.sorted_networks import SortedNetwork
+from nasc.methods.sorted_networks import SortedNetwork, family_networks
 
 Batch = tuple[Tensor, Tensor]
 
@@ -183,3 +183,12 @@ def test_sampling_by_cost_prefers_large_members(residual: Network) -> None:
         method.step()
     assert method.updates[1] > 5 * method.updates[0]
     assert isinstance(method.price, Price)
+
+
+def test_the_networks_a_table_must_know_are_those_of_every_depth(stages: Network) -> None:
+    assert family_networks(stages) == ()
+    known = {kernel.signature for network in family_networks(stages, depths="all") for kernel in network.kernels}
+    method = build(stages, 4, depths="all")
+    asked = {k.signature for m in method.pool.members if m.exit for k in method.price_at(m.exit).network.kernels}
+    assert asked == known
+    assert len(family_networks(stages, depths=[1, 3])) == 1
