@@ -1,15 +1,21 @@
 """The callback in transformers' own Trainer."""
 
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-transformers = pytest.importorskip("transformers", reason="transformers is not installed (pip install 'nasc[zoo]')")
-pytest.importorskip("accelerate", reason="transformers' Trainer needs accelerate")
+for _package in ("transformers", "accelerate"):
+    if find_spec(_package) is None:
+        pytest.skip(f"{_package} is not installed; the Trainer needs it", allow_module_level=True)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from nasc.adapters.hugging_face import Compress  # first: it knows how torchvision is imported here
 
-from nasc.adapters.hugging_face import Compress  # noqa: E402
+    import transformers  # isort: skip
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-pytest.importorskip("lightning.pytorch", reason="lightning is not installed (pip install 'nasc[lightning]')")
-
+if find_spec("lightning") is None:
+    pytest.skip("lightning is not installed (pip install 'nasc[lightning]')", allow_module_level=True)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from lightning.pytorch import LightningModule, Trainer
+    from nasc.adapters.lightning import Compress  # first: it knows how torchvision is imported here
 
-from nasc.adapters.lightning import Compress
+    from lightning.pytorch import LightningModule, Trainer  # isort: skip
+
 from nasc.errors import ModelError
 
 pytestmark = [
