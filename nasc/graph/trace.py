@@ -17,23 +17,25 @@ What lowering is given, ``lower(program, tensors, parameters)``:
 - ``parameters``: dotted name -> axes of the parameter or buffer.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
-from torch.fx.passes.fake_tensor_prop import FakeTensorProp
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from nasc.graph.explain import explain_failure, refuse_unknown_sizes
 from nasc.graph.lowering import lower
 from nasc.graph.network import Network
-from nasc.graph.program import export_program
+from nasc.graph.program import evaluating, export_program
 from nasc.graph.resolve import resolve
 from nasc.graph.sites import mark_live
 from nasc.graph.slicing import slice_network
-from nasc.graph.walk import BATCH, walk_program
+from nasc.graph.walk import walk_program
+
+_OTHER_BATCH = 3
 
 
 def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Network:
@@ -44,39 +46,49 @@ def trace(model: nn.Module, example_inputs: tuple[Any, ...]) -> Network:
         example_inputs: The positional inputs of one call; axis 0 of every tensor is the batch, of any size.
 
     Returns:
-        The network, for any batch size.
+        The network, for any batch size; for the example's alone where the model, or an operator nasc has no rule for,
+        counts on it (``network.batch`` is None).
 
     Raises:
         ModelError: The model does not accept the example inputs.
         TraceError: The model runs but cannot be traced; names the module, the source line and the operator.
     """
     inputs = _as_tuple(example_inputs)
-    try:
-        program, batch = export_program(model, inputs)
-    except Exception as failure:
-        raise explain_failure(model, inputs, failure) from failure
-    network = read_program(model, inputs, program, batch)
-    if batch is None or not network.unsupported or _runs_at(network, batch + 1):
+    network = _trace(model, inputs, free_batch=True)
+    if network.batch is None or not network.unsupported or _follows_batch(network, _OTHER_BATCH):
         return network
     # An operator without a rule counts on the batch size it was exported with: keep to the example's.
-    return read_program(model, inputs, *export_program(model, inputs, free_batch=False))
+    return _trace(model, inputs, free_batch=False)
 
 
-def _runs_at(network: Network, batch: int) -> bool:
-    """Whether the program, nothing removed, accepts another batch size and returns outputs of that size."""
-    tensors = [leaf for leaf in tree_leaves(network.example_inputs) if isinstance(leaf, Tensor)]
-    shapes_only = FakeTensorMode(allow_non_fake_inputs=True)
+def _trace(model: nn.Module, inputs: tuple[Any, ...], *, free_batch: bool) -> Network:
     try:
-        graph = slice_network(network, {})
-        outputs = FakeTensorProp(graph, shapes_only).propagate(
-            *(tensor[:1].repeat_interleave(batch, dim=0) for tensor in tensors)
-        )
+        program, batch = export_program(model, inputs, free_batch=free_batch)
+    except Exception as failure:
+        raise explain_failure(model, inputs, failure) from failure
+    return read_program(model, inputs, program, batch)
+
+
+def _follows_batch(network: Network, batch: int) -> bool:
+    """Whether the program, nothing removed, gives what the module gives at another batch size."""
+
+    def repeat(leaf: Any) -> Any:
+        return leaf[:1].repeat_interleave(batch, dim=0) if isinstance(leaf, Tensor) else leaf
+
+    inputs = tree_map(repeat, network.example_inputs)
+    try:
+        with evaluating(network.model), torch.no_grad():
+            expected = network.model(*inputs)
+            found = slice_network(network, {})(*(leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)))
     except Exception:  # whatever an operator objects to, it objects to the batch
         return False
-    found = [tuple(leaf.shape) for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return found == [
-        tuple(int(axis.size({BATCH: batch})) for axis in network.tensors[name]) for name in network.outputs
-    ]
+    pairs = list(zip(_tensors(expected), _tensors(found), strict=False))
+    return bool(pairs) and all(a.shape == b.shape and torch.allclose(a, b, 1e-3, 1e-5) for a, b in pairs)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    plain = list(value.values()) if isinstance(value, Mapping) else value
+    return [leaf for leaf in tree_leaves(plain) if isinstance(leaf, Tensor)]
 
 
 def read_program(

@@ -218,6 +218,24 @@ def test_an_operator_without_a_rule_freezes_what_it_touches_and_is_reported() ->
     assert module_difference(network, random_kept(network), random_inputs(network, 3)) < 1e-6
 
 
+def test_an_unknown_operator_that_counts_on_the_batch_size_keeps_the_batch_of_the_example() -> None:
+    class Paired(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Linear(6, 9), nn.Linear(9, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            distances = torch.cdist(x, x)  # samples by samples
+            weights = torch.triu_indices(x.shape[0], x.shape[0], 1)
+            return self.head(self.first(x)) * distances[weights[0], weights[1]].mean()
+
+    inputs = (torch.randn(4, 6),)
+    network = trace(Paired(), inputs)
+    assert network.unsupported
+    assert network.batch is None
+    assert module_difference(network, random_kept(network), inputs) < 1e-6
+
+
 def test_a_sum_over_channels_is_not_maskable_but_slices() -> None:
     class Summed(nn.Module):
         def __init__(self) -> None:
