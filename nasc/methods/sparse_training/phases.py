@@ -70,9 +70,9 @@ class PhasePlan:
         """
         if total_steps < 2:
             raise UsageError(f"expected a run of at least 2 steps, got {total_steps}", "train for more epochs")
-        first = round(self.warmup * total_steps)
         last = min(total_steps - 1, round((1 - self.last_sparse) * total_steps))
-        middle_end = max(first, round((1 - self.last_sparse - self.last_dense) * total_steps))
+        first = min(last, max(self.warmup > 0, round(self.warmup * total_steps)))
+        middle_end = min(last, max(first, round((1 - self.last_sparse - self.last_dense) * total_steps)))
         count = _odd((middle_end - first) / (self.phase * total_steps), middle_end - first)
         edges = (
             [first + round(index * (middle_end - first) / count) for index in range(count + 1)] if count else [first]

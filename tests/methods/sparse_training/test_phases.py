@@ -64,6 +64,7 @@ def test_every_run_begins_dense_ends_sparse_and_leaves_no_step_out(
     assume(warmup + phase + last_dense + last_sparse <= 1)
     phases = PhasePlan(warmup, phase, last_dense, last_sparse).phases(steps)
     assert phases[-1].sparse
+    assert warmup == 0 or not phases[0].sparse
     assert (phases[0].start, phases[-1].end) == (0, steps)
     assert all(a.end == b.start and a.sparse != b.sparse for a, b in itertools.pairwise(phases))
     assert all(each.end > each.start for each in phases)
