@@ -29,8 +29,8 @@ def alive(pid: int) -> bool:
 
 
 def test_a_job_brings_back_its_files_and_status_and_leaves_nothing(store: Store) -> None:
-    result = run_job(store, "cat question > answer; exit 5", {"question": "what?"}, ("answer", "missing"), 20)
-    assert (result.status, dict(result.files)) == (5, {"answer": b"what?", "missing": b""})
+    result = run_job(store, "cat question > answer; exit 5", {"question": "what?\n"}, ("answer", "missing"), 20)
+    assert (result.status, dict(result.files)) == (5, {"answer": b"what?\n", "missing": b""})
     assert jobs(store) == []
 
 

@@ -93,3 +93,40 @@ def test_a_disk_that_stays_full_is_said_with_what_was_needed(store: Store, model
     with pytest.raises(DiskFull, match=r"expected room for 10,240 bytes in .*nasc; [\d,]+ are free") as caught:
         store.ensure({"models/a": model})
     assert "what was measured so far is kept" in caught.value.hint
+
+
+def test_an_answer_that_was_lost_does_not_lose_the_file(store: Store, model: Path, here: Any) -> None:
+    store.link.run("true")
+    shell, broken = here.shell, []
+
+    def lose_the_answer(command: str, timeout_s: float) -> str:
+        answer = shell(command, timeout_s)
+        if "case" in command and not broken:
+            broken.append(command)
+            here.breaks.append("answer of shell")
+            here._answer("shell", "")
+        return str(answer)
+
+    here.shell = lose_the_answer
+    assert store.ensure({"models/a": model}) == 1
+    assert broken
+    assert here.calls.count("push") == 1
+    assert (here.folder / "nasc/models/a").read_bytes() == model.read_bytes()
+
+
+def test_a_wrong_file_of_the_same_name_does_not_pass_for_the_one_that_arrived_torn(
+    store: Store, model: Path, here: Any
+) -> None:
+    store.ensure({"models/a": model})
+    (here.folder / "nasc/models/a").write_bytes(b"bit rot")
+    push, torn = here.push, []
+
+    def corrupt_once(files: Any, timeout_s: float) -> None:
+        push(files, timeout_s)
+        if not torn:
+            torn.append(files)
+            Path(files[0][1]).write_bytes(b"torn")
+
+    here.push = corrupt_once
+    store.ensure({"models/a": model})
+    assert (here.folder / "nasc/models/a").read_bytes() == model.read_bytes()

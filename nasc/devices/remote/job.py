@@ -12,6 +12,7 @@ from nasc.devices.remote.store import Store
 from nasc.errors import RunnerError
 
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.05, 2.0
+_END = "nasc-end-of-file"
 _START_S = 20.0  # a device under load may take this long to start a process ...
 _RESTART_S = 3.0  # ... and one that was lost meanwhile may have restarted before it did
 _MISSES = 2  # polls in a row that find neither the process nor its result
@@ -37,7 +38,7 @@ def run_job(
     Args:
         store: Where on the device; the job has a folder of its own there while it lasts.
         script: For ``sh``; it starts in the job's folder.
-        inputs: Text files that it finds there, by name.
+        inputs: Texts that it finds there as files, by name; each ends with a line's end.
         outputs: Files to bring back; one that is missing counts as empty.
         timeout_s: The job is stopped when it takes longer.
 
@@ -48,7 +49,7 @@ def run_job(
     """
     name = f"job-{secrets.token_hex(6)}"
     folder = f"{store.folder}/jobs/{name}"
-    _send(store, name, {**inputs, "work.sh": script, "job.sh": _wrap(folder)})
+    _send(store, name, _wrap(folder, {**inputs, "work.sh": script}, outputs))
     breaks = store.link.breaks
     # the folder `started` is made only once: asked again after a break, this line starts nothing
     detached = f"nohup setsid sh {folder}/job.sh </dev/null >/dev/null 2>&1 &"
@@ -58,7 +59,7 @@ def run_job(
     store.link.check(start, "starting the runner")
     try:
         status = _wait(store.link, folder, timeout_s, breaks)
-        return JobResult(status, {output: _fetch(store.link, f"{folder}/{output}") for output in outputs})
+        return JobResult(status, split_files(store.link.pull(f"{folder}/result")))
     finally:
         _remove(store.link, folder)
 
@@ -78,23 +79,43 @@ def stop_orphans(store: Store, cleanup: str = "true") -> None:
     )
 
 
-def _wrap(folder: str) -> str:
-    """The job's outer script: it leaves its process id first and the exit status last."""
+def _wrap(folder: str, inputs: Mapping[str, str], outputs: tuple[str, ...]) -> str:
+    """The job as one file, for every call over a link costs: it leaves its process id first and the exit status last."""
+    writes = [f"cat > {name} <<'{_END}'\n{text.rstrip()}\n{_END}" for name, text in inputs.items()]
+    keep = '[ -e $name ] || : > $name; echo "$name $(wc -c < $name)"; cat $name'
     return "\n".join(
         [
             f"cd {folder} || exit 1",
             "echo $$ > pid.part && mv pid.part pid",
+            *writes,
             "sh ./work.sh",
-            "echo $? > done.part && mv done.part done",
+            "status=$?",
+            f"for name in {' '.join(outputs)}; do {keep}; done > result",
+            "echo $status > done.part && mv done.part done",
+            "",
         ]
     )
 
 
-def _send(store: Store, name: str, files: Mapping[str, str]) -> None:
+def split_files(content: bytes) -> dict[str, bytes]:
+    r"""The files that a job left, from one: a line of name and size before each.
+
+    >>> split_files(b"out 3\nabcerr 0\n")
+    {'out': b'abc', 'err': b''}
+    """
+    files = {}
+    while content:
+        head, _, content = content.partition(b"\n")
+        name, size = head.split()
+        files[name.decode()], content = content[: int(size)], content[int(size) :]
+    return files
+
+
+def _send(store: Store, name: str, script: str) -> None:
     with TemporaryDirectory(prefix="nasc-job-") as folder:
-        for file, text in files.items():
-            (Path(folder) / file).write_text(text)
-        store.ensure({f"jobs/{name}/{file}": Path(folder) / file for file in files})
+        path = Path(folder) / "job.sh"
+        path.write_text(script)
+        store.ensure({f"jobs/{name}/job.sh": path})
 
 
 def _wait(link: Link, folder: str, timeout_s: float, breaks: int) -> int:
@@ -134,12 +155,6 @@ def _stop_command(folder: str) -> str:
         f'grep -q "$(basename {folder})" /proc/$p/cmdline 2>/dev/null && '
         "{ kill -9 -- -$p || kill -9 -$p; } 2>/dev/null"  # not every shell knows the two dashes
     )
-
-
-def _fetch(link: Link, path: str) -> bytes:
-    if link.run(f"[ -e {path} ]").status != 0:
-        return b""
-    return link.pull(path)
 
 
 def _remove(link: Link, folder: str) -> None:

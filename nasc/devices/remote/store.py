@@ -40,19 +40,18 @@ class Store:
                 were removed.
         """
         digests = {name: digest(path) for name, path in files.items()}
-        sent = 0
-        for attempt in range(_TRIES):
-            missing = self._differing(digests)
+        missing = self._differing(digests)
+        sent, pruned = len(missing), False
+        for _ in range(_TRIES):
             if not missing:
                 return sent
             try:
-                self._send({name: files[name] for name in missing}, digests)
-                sent += len(missing)
+                missing = self._send({name: files[name] for name in missing}, digests)
             except DiskFull as full:
-                if attempt > 0:
+                if pruned:
                     raise self._full(files) from full
                 self.prune()
-        missing = self._differing(digests)
+                pruned, missing = True, list(files)
         if missing:
             raise DeviceError(
                 f"{self.link.address}: {', '.join(missing)} arrived changed {_TRIES} times in {self.folder}",
@@ -70,7 +69,8 @@ class Store:
         there = {words[1]: words[0] for words in map(str.split, text.splitlines()) if len(words) == 2}
         return [name for name, expected in digests.items() if there.get(name) != expected]
 
-    def _send(self, files: Mapping[str, Path], digests: Mapping[str, str]) -> None:
+    def _send(self, files: Mapping[str, Path], digests: Mapping[str, str]) -> list[str]:
+        """Send files; those that arrived changed, and were not kept."""
         folders = sorted({f"{self.folder}/{Path(name).parent}" for name in files})
         self.link.check(f"mkdir -p {' '.join(folders)}", f"making {self.folder}")
         self._require_room(sum(path.stat().st_size for path in files.values()))
@@ -78,10 +78,12 @@ class Store:
         checks = [
             f'case "$(sha256sum {name}.part)" in {digests[name]}*) '
             f"chmod {'755' if files[name].stat().st_mode & 0o100 else '644'} {name}.part && mv {name}.part {name};; "
-            f"*) rm -f {name}.part;; esac"
+            f"*) [ -e {name}.part ] && rm -f {name}.part {name};; esac"  # none there: this command ran before
             for name in files
         ]
-        self.link.check("\n".join([f"cd {self.folder} || exit 1", *checks]), "keeping files", _HASH_S)
+        keep = "\n".join([f"cd {self.folder} || exit 1", *checks, f"ls {' '.join(files)} 2>/dev/null; true"])
+        kept = self.link.check(keep, "keeping files", _HASH_S).split()
+        return [name for name in files if name not in kept]
 
     def _require_room(self, needed: int) -> None:
         """Refuse to fill the disk: a full one harms more than this session."""
