@@ -20,7 +20,7 @@ NAME = "pixelfly_speed"
 BLOCK = 32
 DENSITY = 0.10
 SETTINGS: dict[str, dict[str, Any]] = {
-    "tiny": {"sides": (256,), "batches": (16,), "repeats": 2},
+    "tiny": {"sides": (512,), "batches": (16,), "repeats": 2},
     "small": {"sides": (1024, 2048, 4096), "batches": (64, 256, 1024), "repeats": 5},
     "full": {"sides": (512, 1024, 2048, 4096, 8192), "batches": (16, 64, 256, 1024, 4096), "repeats": 15},
 }

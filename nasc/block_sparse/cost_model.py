@@ -20,7 +20,7 @@ from nasc.errors import TargetError, UsageError
 UTILITY_SLACK = 0.01
 """The solver may give away this share of the best utility for time."""
 
-_CELLS = 200
+_CELLS = 100
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,8 @@ def solve(matrices: Sequence[MatrixType], model: CostModel, density: float, *, b
     total = sum(matrix.macs for matrix in matrices)
     states = {(0, 0): _State(0.0, 0.0, 0.0, ())}
     for matrix in matrices:
-        grown = [
-            state.extended(matrix, form, total, model)
-            for state in states.values()
-            for form in _frontier(matrix, model, list(available_forms(matrix, block)))
-        ]
+        options = _frontier(_options(matrix, model, total, block))
+        grown = [state.with_option(option) for state in states.values() for option in options]
         states = _thinned([state for state in grown if state.share <= density])
     if not states:
         raise TargetError(
@@ -156,14 +153,23 @@ class _State:
     seconds: float
     forms: tuple[Form, ...]
 
-    def extended(self, matrix: MatrixType, form: Form, total: int, model: CostModel) -> "_State":
-        weight = matrix.macs / total
+    def with_option(self, option: "_State") -> "_State":
+        """The forms so far and one more."""
         return _State(
-            self.share + weight * form.density,
-            self.utility + weight * math.log(form.density),
-            self.seconds + model.form_seconds(matrix, form),
-            (*self.forms, form),
+            self.share + option.share,
+            self.utility + option.utility,
+            self.seconds + option.seconds,
+            self.forms + option.forms,
         )
+
+
+def _options(matrix: MatrixType, model: CostModel, total: int, block: int) -> list[_State]:
+    """Every form of one matrix type with its share of the compute, utility and time."""
+    weight = matrix.macs / total
+    return [
+        _State(weight * form.density, weight * math.log(form.density), model.form_seconds(matrix, form), (form,))
+        for form in available_forms(matrix, block)
+    ]
 
 
 def _thinned(states: Sequence[_State]) -> dict[tuple[int, int], _State]:
@@ -177,16 +183,12 @@ def _thinned(states: Sequence[_State]) -> dict[tuple[int, int], _State]:
     return best
 
 
-def _frontier(matrix: MatrixType, model: CostModel, forms: Sequence[Form]) -> list[Form]:
+def _frontier(options: Sequence[_State]) -> list[_State]:
     """Forms that no other beats in both weights (more) and time (less): no optimum uses the rest."""
-    ordered = sorted(forms, key=lambda form: (form.weights, -model.form_seconds(matrix, form)), reverse=True)
-    kept: list[Form] = []
-    fastest = math.inf
-    for form in ordered:
-        seconds = model.form_seconds(matrix, form)
-        if seconds < fastest or not kept:
-            kept.append(form)
-            fastest = seconds
+    kept: list[_State] = []
+    for option in sorted(options, key=lambda option: (-option.share, option.seconds)):
+        if not kept or option.seconds < kept[-1].seconds:
+            kept.append(option)
     return kept
 
 

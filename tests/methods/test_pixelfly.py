@@ -65,7 +65,7 @@ def test_the_first_and_the_last_layer_and_grouped_convolutions_stay_dense(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("share", [0.85, 0.6])
+@pytest.mark.parametrize("share", [0.7])
 def test_the_price_meets_the_limit_and_the_plain_form_is_the_trained_one(name, share, tmp_path):
     network, x = traced(name)
     price = Price(network, "macs")
@@ -96,11 +96,13 @@ def test_the_largest_density_that_fits_is_taken():
     network, _ = traced("perceptron")
     price = Price(network, "macs")
     prices = {}
-    for density in [density for density in DENSITIES if density >= 0.3]:
-        method = build("pixelfly", network, price, price.dense, 1, block=4, density=density)
+    for density in (0.4, 0.5, 0.6):
+        method = build("pixelfly", network, price, price.dense, 1, block=8, density=density)
         prices[density] = method.price.dense
-    limit = prices[0.4] + 1
-    chosen = build("pixelfly", network, price, limit, 1, block=4)
+    assert prices[0.4] < prices[0.6]
+    limit = prices[0.6] - 1
+    chosen = build("pixelfly", network, price, limit, 1, block=8)
+    assert chosen.density in DENSITIES
     assert chosen.price.dense == max(value for value in prices.values() if value <= limit)
 
 
@@ -163,9 +165,9 @@ def test_trained_weights_are_approximated_when_asked():
 def test_every_network_the_method_may_choose_is_announced():
     network, _ = traced("perceptron")
     price = Price(network, "macs")
-    announced = {Price(one, "macs").dense for one in rewritten("pixelfly", network, block=4)}
-    for share in (0.5, 0.7, 0.9):
-        assert build("pixelfly", network, price, share * price.dense, 1, block=4).price.dense in announced
+    announced = {Price(one, "macs").dense for one in rewritten("pixelfly", network, block=8)}
+    assert len(announced) > 2
+    assert build("pixelfly", network, price, 0.7 * price.dense, 1, block=8).price.dense in announced
 
 
 def test_the_step_is_resumed_and_the_same_seed_gives_the_same_model():
@@ -174,7 +176,7 @@ def test_the_step_is_resumed_and_the_same_seed_gives_the_same_model():
     methods = []
     for _ in range(2):
         torch.manual_seed(3)
-        methods.append(Pixelfly(network, price, 0.6 * price.dense, 10, block=4))
+        methods.append(Pixelfly(network, price, 0.9 * price.dense, 10, block=8, density=0.5))
     one, other = methods
     for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
