@@ -83,7 +83,7 @@ def test_seconds_outside_the_table_name_the_kernel(mixed: Network, product_table
 
 
 def test_wrong_units_and_missing_tables_are_refused(mixed: Network) -> None:
-    with pytest.raises(UsageError, match="macs, params, bytes, seconds; got 'flops'"):
+    with pytest.raises(UsageError, match="macs, params, bytes, bitops, seconds; got 'flops'"):
         cost(mixed, {}, "flops")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="needs a latency table"):
         cost(mixed, {}, "seconds")
