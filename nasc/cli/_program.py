@@ -28,6 +28,7 @@ VERBS = {
     "extract": "Another member of a trained family for another target, without training.",
     "export": "Write a finished model as LiteRT, ONNX or torch.",
     "measure": "Time a finished model on a device.",
+    "analyze": "The papers' diagnostics of finished runs: entropy, sharpness, overlap of masks, robustness.",
     "dashboard": "Accuracy against latency of finished runs, as one page.",
     "demo": "All of it on embedded data, in minutes on two cores.",
 }
