@@ -11,7 +11,7 @@ from nasc.adapters._compression import Compression
 from nasc.cost import cost
 from nasc.graph import trace
 
-STEPS = 24
+STEPS = 16
 
 
 def main(rank: int, port: str, folder: Path) -> None:

@@ -22,7 +22,6 @@ from nasc.errors import ModelError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),  # Lightning's advice on workers and devices
-    pytest.mark.filterwarnings("ignore::lightning.fabric.utilities.rank_zero.LightningDeprecationWarning"),
 ]
 
 
