@@ -53,7 +53,8 @@ class Finding:
         import plotly.graph_objects as go
 
         numeric = all(isinstance(value, (int, float)) for value in self.column(self.x))
-        figure = go.Figure(layout={"title": {"text": self.title}, "xaxis_title": self.x, "template": "plotly_white"})
+        figure = go.Figure()
+        figure.update_layout(title={"text": self.title}, xaxis_title=self.x, template="plotly_white")
         for key in dict.fromkeys(self.column(self.by)) if self.by else [None]:
             part = [row for row in self.records() if not self.by or row[self.by] == key]
             for name in self.y:
