@@ -21,7 +21,7 @@ from zoo_models import list_zoo
 NAME = "zoo"
 TOOLS = ("nasc", "torch-pruning", "fastnas")
 MEMORY_BYTES = 8 << 30
-PROCESSOR_S = {"nasc": 240, "torch-pruning": 60, "fastnas": 60}  # loading the model and the library included
+PROCESSOR_S = {"nasc": 480, "torch-pruning": 60, "fastnas": 60}  # loading the model and the library included
 WALL_S = 3600  # generous: on a busy machine a process may wait
 TOLERANCE = 1e-4
 
