@@ -6,7 +6,7 @@ python benchmarks/pixelfly_ntk.py --report
 
 from typing import Any
 
-from study import DATA, Cell, load_rows, mean_and_spread, parse_arguments, run_study
+from study import Cell, load_rows, mean_and_spread, parse_arguments, run_study
 
 NAME = "pixelfly_ntk"
 KINDS = (
@@ -78,9 +78,11 @@ def sparse(model: Any, kind: str, cell: Cell) -> Any:
 
 def load_images(count: int, seed: int) -> Any:
     """CIFAR-10 pictures, shape (count, 3, 32, 32)."""
+    from accuracy import data_spec
+
     from nasc.datasets import load_dataset
 
-    data = load_dataset(f"cifar10:{DATA / 'cifar10'}", train_size=max(count, 100), seed=seed)
+    data = load_dataset(data_spec("cifar10"), train_size=max(count, 100), seed=seed)
     return data.train_x[:count]
 
 

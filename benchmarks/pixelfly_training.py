@@ -165,9 +165,11 @@ def load_task(cell: Cell) -> Task:
     """CIFAR-10 (five classes of it for ``transfer``), its pixels in a row for ``long``, or WikiText-2."""
     if cell["model"] == "gpt":
         return load_text(cell)
+    from accuracy import data_spec
+
     from nasc.datasets import load_dataset
 
-    data = load_dataset(f"cifar10:{DATA / 'cifar10'}", train_size=cell["train_size"], seed=cell["seed"])
+    data = load_dataset(data_spec("cifar10"), train_size=cell["train_size"], seed=cell["seed"])
     parts = [(data.train_x, data.train_y), (data.test_x[:2000], data.test_y[:2000])]
     shape: dict[str, Any] = {"classes": 10, "patch": cell.get("patch", 4)}
     if cell["study"] == "transfer":

@@ -136,7 +136,7 @@ def _plain_convolution(layer: PixelflyConv2d) -> PlainPixelfly:
 def copy_weights(layer: PixelflyLinear | PixelflyConv2d, plain: PlainPixelfly) -> None:
     """Bring the weights of a layer, as they stand, into its plain form."""
     blocks, low = _parts_of(layer)
-    pattern = layer.pattern if isinstance(layer, PixelflyConv2d) else layer.sparse and layer.sparse.pattern
+    pattern = _pattern_of(layer)
     if pattern is not None:
         for part, ((begin, end), spans) in zip(plain.parts, row_spans(pattern), strict=True):
             assert isinstance(part, nn.Linear | nn.Conv2d)
@@ -150,6 +150,12 @@ def copy_weights(layer: PixelflyLinear | PixelflyConv2d, plain: PlainPixelfly) -
         plain.outer.weight.copy_(low[1])
         if plain.outer.bias is not None and layer.bias is not None:
             plain.outer.bias.copy_(layer.bias)
+
+
+def _pattern_of(layer: PixelflyLinear | PixelflyConv2d) -> BlockPattern | None:
+    if isinstance(layer, PixelflyConv2d):
+        return layer.pattern
+    return layer.sparse.pattern if layer.sparse is not None else None
 
 
 def _parts_of(layer: PixelflyLinear | PixelflyConv2d) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:

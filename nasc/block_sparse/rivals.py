@@ -38,7 +38,7 @@ def magnitude_elements(weight: Tensor, weights: int) -> Tensor:
 
 def magnitude_blocks(weight: Tensor, block: int, blocks: int) -> Tensor:
     """The blocks of largest norm, bool, shape (P, Q)."""
-    rows, columns = grid_shape(*weight.shape, block)
+    rows, columns = grid_shape(weight.shape[0], weight.shape[1], block)
     padded = weight.new_zeros(rows * block, columns * block)
     padded[: weight.shape[0], : weight.shape[1]] = weight.detach()
     return keep_largest(padded.view(rows, block, columns, block).square().sum((1, 3)), blocks)
@@ -146,6 +146,8 @@ class MaskedLinear(nn.Module):
         elements: Bool, shape (out_features, in_features).
         bias: Add a bias.
     """
+
+    elements: Tensor
 
     def __init__(self, elements: Tensor, *, bias: bool = True) -> None:
         super().__init__()

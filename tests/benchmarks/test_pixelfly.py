@@ -76,7 +76,8 @@ def test_the_cost_model_is_fitted_and_rule_and_solver_stay_within_the_budget() -
     result = pixelfly_theory.run_cell(cell)["result"]
     for row in result["allocations"]:
         assert row["solver_density"] <= row["budget"] + 1e-9
-        assert row["rule_density"] <= row["budget"] + 1e-9
+        if 1.0 not in row["rule"].values():  # a layer too narrow for the block is left dense, and counted so
+            assert row["rule_density"] <= row["budget"] + 1e-9
 
 
 @pytest.mark.data
