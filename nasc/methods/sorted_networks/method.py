@@ -79,6 +79,7 @@ class SortedNetwork:
         self.updates = torch.zeros(len(self.pool), dtype=torch.int64)
         self.losses = torch.full((len(self.pool),), float("nan"), dtype=torch.float64)
         self._droppable = find_skips(network, program) if self.config.drop else ()
+        self._partial = bool(self._droppable or self.config.depths or self.config.norms == "own")
         self._drawn: tuple[Member, ...] = self._objective.members(0)
         self._before: dict[str, Tensor] = {}
         self._selected: Selection | None = None
@@ -118,7 +119,12 @@ class SortedNetwork:
             self.losses[member.index] = value if before != before else _MEMORY * before + (1 - _MEMORY) * value
         if self.config.norms == "line":
             loss = loss + self.family.line_cosine()
-        return loss, scores
+        return loss + self._untouched() if self._partial else loss, scores
+
+    def _untouched(self) -> Tensor:
+        """Zero, with a zero gradient for every parameter: fused optimisers refuse a group in which some have none."""
+        firsts = [parameter.view(-1)[0] for parameter in self.model.parameters() if parameter.requires_grad]
+        return 0.0 * torch.stack(firsts).sum()
 
     def penalty(self) -> Tensor:
         """Zero: nothing is added to the loss."""

@@ -13,6 +13,7 @@ from nasc.graph.shortening import cut_network
 from nasc.materialise import materialise, verify
 from nasc.methods import Price, price_for_target, readjust
 from nasc.methods.sorted_networks import SortedNetwork, family_networks
+from nasc.training import Recipe, build_optimizer
 
 Batch = tuple[Tensor, Tensor]
 
@@ -66,6 +67,22 @@ def test_weights_outside_the_member_move_only_by_momentum_and_the_switch_stops_i
     one()
     method.step()
     assert (changed(method, before, 0) > 0) is moves
+
+
+@pytest.mark.parametrize("options", [{"depths": "all", "widths": [0.5, 1.0]}, {"norms": "own"}, {"drop": 0.5}])
+def test_members_that_leave_parameters_out_train_with_the_loops_own_optimiser(
+    stages: Network, options: dict[str, Any]
+) -> None:
+    batch = torch.randn(8, 1, 8, 8), torch.arange(8) % 4
+    method = build(stages, 10, "-80%", **options)
+    optimizer = build_optimizer(Recipe(learning_rate=0.01), method.model.parameters())
+    for _ in range(6):
+        loss, _ = method.objective(nn.CrossEntropyLoss(), *batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        method.step()
+    assert all(torch.isfinite(parameter).all() for parameter in method.model.parameters())
 
 
 def test_the_share_of_updates_of_every_member_is_counted(residual: Network, batch: Batch) -> None:
