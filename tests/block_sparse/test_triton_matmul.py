@@ -1,5 +1,10 @@
 """Against masked dense in float64. On a machine without CUDA only the refusals run; the rest says so and is skipped."""
 
+import importlib.util
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -58,3 +63,37 @@ def test_other_devices_are_refused():
     pattern = flat_butterfly(32, 32, 16, 2)
     with pytest.raises(DeviceError, match="expected CUDA tensors; got cpu"):
         triton_linear(torch.zeros(1, 32), torch.zeros(pattern.blocks, 16, 16), make_plan(pattern), (2, 2))
+
+
+INTERPRETED = """
+import torch
+from nasc.block_sparse import flat_butterfly
+from nasc.block_sparse.matmul import assemble, make_plan
+from nasc.block_sparse.pattern import BlockPattern
+from nasc.block_sparse.triton_matmul import _product, _weight_gradient
+torch.manual_seed(0)
+for pattern in (flat_butterfly(64, 32, 16, 2), BlockPattern(torch.rand(5, 4) < 0.4, 16, 80, 64)):
+    for batch in (1, 37):
+        plan, (p, q) = make_plan(pattern), pattern.mask.shape
+        x = torch.randn(batch, pattern.in_features, requires_grad=True)
+        blocks = torch.randn(pattern.blocks, 16, 16, requires_grad=True)
+        upstream = torch.randn(batch, pattern.out_features)
+        y = x @ assemble(blocks, plan, pattern).T
+        dx, dblocks = torch.autograd.grad(y, (x, blocks), upstream)
+        with torch.no_grad():
+            torch.testing.assert_close(_product(x, blocks, plan.row, plan.column, p, transposed=False), y)
+            torch.testing.assert_close(_product(upstream, blocks, plan.column, plan.row, q, transposed=True), dx)
+            torch.testing.assert_close(_weight_gradient(x, upstream, blocks, plan.row, plan.column), dblocks)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+def test_the_kernels_are_right_in_tritons_interpreter() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", INTERPRETED],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
