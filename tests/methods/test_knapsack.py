@@ -9,7 +9,7 @@ import torch
 from nasc.graph.network import Network
 from nasc.methods._price import Price
 from nasc.methods._widths import floor_sizes
-from nasc.methods.halp.knapsack import Option, choose, solve
+from nasc.methods.halp.knapsack import CELLS, Option, choose, solve
 
 
 def brute_force(options: dict[str, list[Option]], need: float) -> float | None:
@@ -30,13 +30,16 @@ def test_the_choice_is_the_best_of_all(seed: int) -> None:
     }
     for need in (0.0, 1.0, 8.0, 20.0, 60.0):
         expected, found = brute_force(options, need), choose(options, need)
-        if expected is None:
-            assert found is None
+        surely = brute_force(options, need * (1 + len(options) / CELLS))  # savings are counted in whole cells
+        if found is None:
+            assert surely is None
             continue
-        assert found is not None
         picked = [next(o for o in options[name] if o.size == size) for name, size in found.items()]
+        worth = sum(option.worth for option in picked)
         assert sum(option.saved for option in picked) >= need
-        assert sum(option.worth for option in picked) == pytest.approx(expected, rel=1e-6)
+        assert expected is not None
+        assert worth <= expected * (1 + 1e-9)
+        assert surely is None or worth >= surely * (1 - 1e-9)
 
 
 @pytest.mark.parametrize("share", [0.8, 0.5, 0.2])
