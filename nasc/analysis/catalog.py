@@ -109,7 +109,9 @@ def iou(runs: Sequence[Subject], settings: Settings) -> Finding:
             overlap = mask_iou(weight_masks(left.model), weight_masks(right.model))
             rows.append((f"{left.name} and {right.name}", len(right.history), overlap, None))
     columns = ("run", "epoch", "overlap", "of the schedule")
-    note = "The last change of each epoch. Of the schedule: (1-s_new)/(1-s_old) for gradual pruning, the least for RigL."
+    note = (
+        "The last change of each epoch. Of the schedule: (1-s_new)/(1-s_old) for gradual pruning, the least for RigL."
+    )
     return Finding("iou", "Overlap of masks", columns, tuple(rows), "epoch", (columns[2],), by="run", note=note)
 
 
