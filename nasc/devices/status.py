@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 from nasc.devices import Descriptor, Facts, get_device, load_descriptors
 from nasc.devices.android import Search, find_phones
+from nasc.devices.android.contact import Contact, fits, other_phones, reach, require_bundle
 from nasc.devices.android.discovery import no_phone
-from nasc.devices.android.phone import Contact, fits, other_phones, reach, require_bundle
 from nasc.errors import DeviceError
 
 

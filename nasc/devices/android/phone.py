@@ -12,7 +12,8 @@ from filelock import FileLock
 from nasc.artifact import Artifact
 from nasc.devices._base import Facts, Origin, Session, Visit
 from nasc.devices.android.benchmark_model import RUNTIMES, BenchmarkModel, find_program
-from nasc.devices.android.discovery import choose_phone, find_phones, open_transport
+from nasc.devices.android.contact import Contact, fits, other_phones, reach, require_bundle, require_fit
+from nasc.devices.android.discovery import choose_phone, find_phones
 from nasc.devices.android.state import (
     PERFORMANCE_OFF,
     PERFORMANCE_ON,
@@ -22,20 +23,16 @@ from nasc.devices.android.state import (
     heated,
     parse_state,
 )
-from nasc.devices.bundle import ARCHITECTURES, Bundle, find_bundle
-from nasc.devices.bundle.build import build_command
+from nasc.devices.bundle import Bundle
 from nasc.devices.descriptor import Descriptor
 from nasc.devices.local import require_format, time_bound
-from nasc.devices.remote.facts import MachineFacts, facts_command, parse_facts, slug_of
+from nasc.devices.remote.facts import slug_of
 from nasc.devices.remote.job import stop_orphans
 from nasc.devices.remote.link import PATIENCE_S, Link
 from nasc.devices.remote.machine import Machine, Outcome, Plan, Wrapping
 from nasc.devices.remote.store import Store, digest
 from nasc.errors import DeviceError
 from nasc.paths import user_cache
-
-FOLDER = "/data/local/tmp/nasc"
-"""nasc's folder on a phone: programs may run there, and no root is needed."""
 
 _COLD_SWEEPS = 2  # as on this machine: twice the inner cache leaves nothing in it
 _HEATED_TRIES = 5
@@ -48,14 +45,6 @@ class Runner(Protocol):
     def run_session(self, plan: Plan, wrapping: Wrapping) -> Outcome:
         """Time models; see :class:`nasc.devices.remote.machine.Machine`."""
         ...
-
-
-@dataclass(frozen=True)
-class Contact:
-    """A phone that answered: the link to it and what it says of itself."""
-
-    link: Link
-    facts: MachineFacts
 
 
 @dataclass(frozen=True)
@@ -271,60 +260,6 @@ class AndroidPhone:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
             yield
-
-
-def reach(address: str, patience_s: float = PATIENCE_S) -> Contact:
-    """Ask a phone what it is.
-
-    Raises:
-        DeviceError: It does not answer.
-    """
-    link = Link(open_transport(address), patience_s)
-    return Contact(link, parse_facts(link.run(facts_command(FOLDER)).output))
-
-
-def other_phones(found: Sequence[Contact], descriptor: Descriptor) -> DeviceError:
-    """The error where phones are in reach and none is the descriptor's."""
-    there = ", ".join(f"{contact.facts.title} at {contact.link.address}" for contact in found)
-    return DeviceError(f"no {descriptor.title} in reach; found {there}", "connect it, or use --device android")
-
-
-def fits(facts: MachineFacts, descriptor: Descriptor) -> bool:
-    """Whether a phone is one of the descriptor's."""
-    return not descriptor.codenames or facts.codename in descriptor.codenames
-
-
-def require_fit(contact: Contact, descriptor: Descriptor) -> Contact:
-    """Refuse another phone than the descriptor's: its table would lie.
-
-    Raises:
-        DeviceError: Naming both.
-    """
-    if not fits(contact.facts, descriptor):
-        raise DeviceError(
-            f"{contact.link.address}: expected a {descriptor.title} ({', '.join(descriptor.codenames)}); "
-            f"got {contact.facts.title} ({contact.facts.codename or 'no codename'})",
-            "use its own name from `nasc devices`, or --device android for any phone",
-        )
-    return contact
-
-
-def require_bundle(contact: Contact) -> Bundle:
-    """The bundle for a phone.
-
-    Raises:
-        DeviceError: There can be none for its processor, or it was not built yet.
-    """
-    architecture = contact.facts.architecture
-    if architecture not in ARCHITECTURES:
-        raise DeviceError(
-            f"{contact.link.address}: expected a processor of {', '.join(ARCHITECTURES)}; got {architecture or 'unknown'}",
-            "use a 64-bit device, or give a benchmark_model for it: --runtime benchmark_model",
-        )
-    bundle = find_bundle(architecture)
-    if bundle is None:
-        raise DeviceError(f"the bundle for {architecture} is not built yet", build_command(architecture))
-    return bundle
 
 
 def _both_states(before: PhoneState, after: PhoneState) -> dict[str, str | int | float | None]:
