@@ -12,6 +12,7 @@ position ever attends to a missing one, and verification costs nothing but the m
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class ExitDecoder:
         """
         return Session(self, length)
 
+    @torch.no_grad()
     def scores(self, hidden: Tensor) -> Tensor:
         """Scores ``(positions, vocabulary)`` of hidden states ``(1, positions, width)`` at any exit."""
         for module in self.tail:
@@ -82,7 +84,7 @@ class ExitDecoder:
     @contextmanager
     def _recording(self) -> Iterator[list["_Recorder"]]:
         """Layers that hand their input on and note how they were called."""
-        recorders = [_Recorder() for _ in self.layers]
+        recorders = [_Recorder(layer) for layer in self.layers]
         with _swapped(self.owner, self.name, recorders):
             yield recorders
 
@@ -290,17 +292,17 @@ class _Surroundings:
 class _Recorder(nn.Module):
     """Stands in for a layer: notes what it is given and hands the hidden states on."""
 
-    def __init__(self) -> None:
+    def __init__(self, layer: nn.Module) -> None:
         super().__init__()
+        self.names = list(signature(layer.forward).parameters)[1:]
         self.hidden: Tensor | None = None
         self.keywords: dict[str, Any] = {}
         self.attention_type = "full_attention"
 
     def forward(self, hidden: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
         """The hidden states as they came."""
-        if arguments:
-            raise ModelError("expected a decoder that calls its layers with keywords; got positional arguments")
-        self.hidden, self.keywords = hidden, keywords
+        given = dict(zip(self.names, arguments, strict=False))
+        self.hidden, self.keywords = hidden, given | keywords
         return hidden
 
 
