@@ -46,7 +46,7 @@ def test_every_method_ends_frozen_just_below_its_target(
     price, limit = price_for_target(residual, target)
     method = build(name, residual, price, limit, 60)
     assert isinstance(method, Method)
-    train(method, batch, 60 if name in FAMILIES else 40)
+    train(method, batch, 60 if name in FAMILIES else 50)
     assert method.frozen
     total = price.total(method.select().sizes)
     assert 0.8 * limit <= total <= limit
