@@ -13,8 +13,8 @@ from study import Cell, load_rows, parse_arguments, run_study
 NAME = "pixelfly_theory"
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiny": {"n": 16, "side": 64, "block": 8, "epochs": 1, "batch": 32, "networks": 1},
-    "small": {"n": 64, "side": 512, "block": 32, "epochs": 3, "batch": 256, "networks": 4},
-    "full": {"n": 256, "side": 2048, "block": 32, "epochs": 20, "batch": 1024, "networks": 4},
+    "small": {"n": 64, "side": 512, "block": 32, "epochs": 30, "batch": 256, "networks": 4},
+    "full": {"n": 256, "side": 2048, "block": 32, "epochs": 200, "batch": 1024, "networks": 4},
 }
 NETWORKS = {
     "Mixer-S": [
@@ -264,7 +264,7 @@ def trained_matrix(cell: Cell) -> Any:
         torch.nn.Linear(128, 10),
     )
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
-    for _ in range(cell["epochs"] * 10):
+    for _ in range(cell["epochs"]):
         for x, y in zip(data.train_x.split(64), data.train_y.split(64), strict=True):
             optimizer.zero_grad()
             functional.cross_entropy(net(x), y).backward()

@@ -170,7 +170,8 @@ def load_task(cell: Cell) -> Task:
     from nasc.datasets import load_dataset
 
     data = load_dataset(data_spec("cifar10"), train_size=cell["train_size"], seed=cell["seed"])
-    parts = [(data.train_x, data.train_y), (data.test_x[:2000], data.test_y[:2000])]
+    held = 2000 if cell["steps"] > 10 else 200
+    parts = [(data.train_x, data.train_y), (data.test_x[:held], data.test_y[:held])]
     shape: dict[str, Any] = {"classes": 10, "patch": cell.get("patch", 4)}
     if cell["study"] == "transfer":
         low, high = cell.get("classes", [0, 5])
