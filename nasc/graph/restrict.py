@@ -49,14 +49,25 @@ def restrict(network: Network, space: SearchSpace) -> Network:
 
 def _restrict(network: Network, space: SearchSpace) -> Network:
     ties = _tied_names(network, space)
-    terms = {name: _allowed(network.dims[ties.get(name, name)], space) for name in network.dims}
+    leaders = {leader: _joined(network, leader, ties) for leader in set(ties.values())}
+    merged = {name: leaders.get(ties.get(name, name), network.dims[name]) for name in network.dims}
+    terms = {name: _allowed(dim, space) for name, dim in merged.items()}
     mapped = {
         item.name: _map(getattr(network, item.name), terms)
         for item in fields(network)
         if item.name not in _KEPT_FIELDS | {"dims"}
     }
     dims = {term.name: term for allowed in terms.values() for term in allowed if term.name in network.dims}
+    # A dim stays one whose reductions can be told its mask only if that holds for all that was tied to it.
+    unheard = {ties.get(name, name) for name, dim in network.dims.items() if dim.reduced and name not in network.live}
+    mapped["live"] = frozenset({ties.get(name, name) for name in network.live} - unheard)
     return replace(network, dims={name: dims[name] for name in network.dims if name in dims}, space=space, **mapped)
+
+
+def _joined(network: Network, leader: str, ties: Mapping[str, str]) -> Dim:
+    """A dim that others are tied to: reduced over where one of them is."""
+    members = [network.dims[leader], *(network.dims[name] for name, other in ties.items() if other == leader)]
+    return replace(members[0], reduced=next((dim.reduced for dim in members if dim.reduced), None))
 
 
 def _allowed(dim: Dim, space: SearchSpace) -> tuple[Dim, ...]:

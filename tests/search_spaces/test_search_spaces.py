@@ -95,6 +95,21 @@ def test_tied_dims_become_one_and_slice_as_they_mask() -> None:
     assert module_difference(space, kept, random_inputs(space, 3)) < 1e-5
 
 
+def test_a_dim_tied_to_one_that_a_norm_runs_over_is_reduced_too() -> None:
+    layers = (nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 10), nn.Linear(10, 12), nn.LayerNorm(12), nn.Linear(12, 3))
+    network = trace(nn.Sequential(*layers), (torch.randn(2, 5),))
+    assert network.dims["0"].reduced is None
+    assert network.dims["3"].reduced is not None
+    space = restrict(network, parse_space({"ties": ["0|3"]}, "twins"))
+    assert space.dims["0"].reduced == network.dims["3"].reduced
+    assert set(space.maskable) == {"0", "2"}
+    kept = random_kept(space, maskable=False)
+    assert set(kept) == {"0", "2"}
+    assert module_difference(space, kept, random_inputs(space, 3)) < 1e-5
+    assert space.batch is not None
+    assert graph_difference(space, kept, random_inputs(space, space.batch)) < 1e-5
+
+
 def test_dims_of_different_sizes_are_not_tied(network: Network) -> None:
     assert len({dim.size for dim in network.dims.values()}) > 1
     with pytest.raises(UsageError, match="different sizes"):
