@@ -72,6 +72,7 @@ def test_the_price_meets_the_limit_and_the_plain_form_is_the_trained_one(name, s
     method = build("pixelfly", network, price, share * price.dense, 10, block=4)
     assert method.price.total({}) <= share * price.dense
     assert method.price.network is method.network
+    assert not [kernel for kernel in method.network.kernels if kernel.kind == "unsupported"]
     replaced = [m for m in method.model.modules() if isinstance(m, PixelflyLinear | PixelflyConv2d)]
     assert replaced
     optimizer = torch.optim.AdamW(method.model.parameters(), lr=0.01)
