@@ -60,8 +60,8 @@ def test_a_family_leaves_its_members_beside_the_finished_one(family: Path) -> No
 def test_another_target_gets_another_member_from_records_alone(family: Path, ask: Any) -> None:
     loose = ask("extract", str(family), *SIMULATED, "--target-latency", "-10%", "--no-export")
     tight = ask("extract", str(family), *SIMULATED, "--target-latency", "-60%", "--no-export")
-    assert tight["predicted_s"] <= tight["target_s"] < loose["target_s"]
-    assert tight["macs"] < loose["macs"]
+    assert tight["predicted_s"] * tight["correction"] <= tight["target_s"] < loose["target_s"]
+    assert tight["macs"] <= tight["dense_macs"]
     assert tight["accuracy"] <= loose["accuracy"]
     assert tight["members"] == 15
     assert tight["measured_s"] is None
@@ -72,8 +72,8 @@ def test_another_target_gets_another_member_from_records_alone(family: Path, ask
 def test_the_extracted_member_is_built_checked_and_measured(family: Path, ask: Any) -> None:
     found = ask("extract", str(family), *SIMULATED, "--target-latency", "-50%")
     assert found["max_abs_difference"] < 1e-5
-    assert found["measured_s"] == pytest.approx(found["predicted_s"], rel=0.05)
-    assert found["measured_s"] <= found["target_s"] * 1.05
+    assert found["measured_s"] <= found["target_s"]
+    assert found["predicted_s"] <= found["measured_s"]
     assert Path(found["artifact"]).is_file()
     assert 0 <= found["accuracy"] <= 1
     again = ask("measure", str(Path(found["artifact"]).parent), *SIMULATED)
