@@ -40,10 +40,10 @@ def live_reductions(network: Network, vectors: Mapping[str, Tensor]) -> Iterator
     Raises:
         ModelError: The module took another way than when it was traced, so that calls cannot be told apart.
     """
-    support = {name: (vector.detach() != 0) for name, vector in vectors.items()}
+    reduced = {dim.name for one in network.reductions for axis in one.over for dim in axis.dims()} & network.live
+    support = {name: vectors[name].detach() != 0 for name in reduced if name in vectors}
     support = {name: alive for name, alive in support.items() if not bool(alive.all())}
-    reduced = {dim.name for one in network.reductions for axis in one.over for dim in axis.dims()}
-    if not reduced & set(support):
+    if not support:
         yield
         return
     mode = _LiveReductions(network, support)

@@ -225,6 +225,10 @@ class Network:
             if dim.maskable or (name in self.live and dim.frozen is None and dim.size > 1) or name in self.branches
         }
 
+    def least(self, name: str) -> int:
+        """The fewest entries a dim may keep: a gate may be closed, everything else keeps one."""
+        return 0 if name in self.branches else 1
+
     def closed(self, kept: Mapping[str, Tensor]) -> dict[str, Branch]:
         """The branches that a selection's kept indices remove, by the name of the addition that goes."""
         return {

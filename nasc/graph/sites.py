@@ -73,11 +73,9 @@ def mark_live(network: Network, reasons: Mapping[str, Sequence[str]]) -> Network
         for (parameter, axis), names in sites.written.items()
         if names & live
     )
+    over_live = {one.kind for one in reductions for axis in one.over for dim in axis.dims() if dim.name in live}
     return replace(
-        network,
-        written=written,
-        reductions=tuple(one for one in reductions if one.kind in matched),
-        live=live,
+        network, written=written, reductions=tuple(one for one in reductions if one.kind in over_live), live=live
     )
 
 
@@ -127,9 +125,9 @@ def _matched_kinds(network: Network, reductions: Sequence[Reduction]) -> frozens
     with evaluating(network.model):
         called = record_reductions(network.model, network.example_inputs)
     expected, seen = defaultdict(list), defaultdict(list)
-    shapes = {one.node: _shape_in_program(network, one.node) for one in reductions}
+    nodes = {node.name: node for node in network.program.graph.nodes}
     for one in reductions:
-        expected[one.kind].append(shapes[one.node])
+        expected[one.kind].append(_shape_in_program(network, nodes[one.node]))
     for call in called:
         seen[call.kind].append(call.shape)
     return frozenset(
@@ -139,9 +137,8 @@ def _matched_kinds(network: Network, reductions: Sequence[Reduction]) -> frozens
     )
 
 
-def _shape_in_program(network: Network, name: str) -> tuple[Any, ...]:
+def _shape_in_program(network: Network, node: fx.Node) -> tuple[Any, ...]:
     """Shape of a reduction's input; None for an axis that depends on the batch."""
-    node = next(node for node in network.program.graph.nodes if node.name == name)
     source: Any = node.args[0]
     axes = network.tensors[source.name]
     return tuple(None if any(dim.name == "batch" for dim in axis.dims()) else int(axis.size()) for axis in axes)
@@ -190,8 +187,10 @@ class Finder:
     lost: set[str] = field(default_factory=set)
     known: dict[tuple[fx.Node, str], frozenset[Site] | None] = field(default_factory=dict)
     first: dict[str, str] = field(init=False)
+    read: set[Site] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.read = {(one.parameter, one.axis) for one in self.network.contractions}
         self.first = {name: tied[0] for name, tied in tied_names(self.network.model).items()}
 
     def run(self) -> None:
@@ -237,9 +236,8 @@ class Finder:
             if not found:
                 self.lost.add(name)
                 continue
-            read = {(one.parameter, one.axis) for one in self.network.contractions}
-            best = next((sites for sites in found if sites <= read), found[0])
-            for site in best - read:
+            best = next((sites for sites in found if sites <= self.read), found[0])
+            for site in best - self.read:
                 self.written[site].add(name)
 
     def search(self, node: Any, name: str) -> frozenset[Site] | None:

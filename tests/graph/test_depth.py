@@ -1,5 +1,7 @@
 """Residual branches as dims of size one: found, priced, masked and left out."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from nasc.graph import Network, Selection, trace
 from nasc.graph.depth import with_depth
 from nasc.graph.masking import masked_call
 from nasc.graph.slicing import slice_network
-from nasc.materialise import materialise, verify, verify_trained
+from nasc.materialise import load_selection, materialise, save_selection, verify, verify_trained
 from nasc.testing.architectures import build
 from nasc.testing.network import (
     graph_difference,
@@ -159,6 +161,13 @@ def test_shallow_models_are_materialised_trained_and_verified(name: str) -> None
         for parameter in small.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     assert verify_trained(network, selection, small) < 1e-5
+
+
+def test_a_selection_without_branches_is_saved_and_loaded(tmp_path: Path) -> None:
+    network = deep("residual")
+    selection = Selection(dict.fromkeys(network.branches, EMPTY))
+    save_selection(selection, tmp_path / "selection.safetensors")
+    assert load_selection(tmp_path / "selection.safetensors").sizes == dict.fromkeys(network.branches, 0)
 
 
 def test_tracing_a_deep_network_changes_no_bit_while_gates_are_open() -> None:
