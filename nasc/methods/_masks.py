@@ -24,11 +24,13 @@ class Layout:
         names: The dims, in the network's order.
         sizes: Dense size of each.
         segments: Index of the dim of every entry, shape (sum of sizes,), int64.
+        optional: Those that may lose all of their entries: the gates of branches.
     """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     segments: Tensor
+    optional: frozenset[str] = frozenset()
 
     def ones(self) -> Tensor:
         """The dense network's mask, shape (sum of sizes,)."""
@@ -77,7 +79,8 @@ def lay_out(network: Network, names: Collection[str] | None = None, further: Map
             "see why with: nasc inspect --model M",
         )
     sizes = (*(dim.size for dim in dims.values()), *further.values())
-    return Layout((*dims, *further), sizes, torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)))
+    segments = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return Layout((*dims, *further), sizes, segments, frozenset(network.branches))
 
 
 class MaskedModel(nn.Module):
@@ -148,7 +151,7 @@ def keep_one(layout: Layout, flat: Tensor, previous: Tensor, tiny: float = 1e-3,
     vectors, before = layout.split(flat.clone()), layout.split(previous)
     for index in torch.nonzero(empty).flatten().tolist():
         name = layout.names[index]
-        if name in but:
+        if name in but or name in layout.optional:
             continue
         vectors[name][before[name].argmax()] = tiny
     return layout.join(vectors)

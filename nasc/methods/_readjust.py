@@ -54,7 +54,8 @@ def readjust(price: Price, selection: Selection, scores: Mapping[str, Tensor], l
     before = {name: int(vector.sum()) for name, vector in alive.items()}
     floor = _floor(price, before, limit)
     on_steps = {name: efficient_widths(price, name) for name in positive}
-    every = {name: tuple(range(1, vector.numel() + 1)) for name, vector in positive.items()}
+    least = price.network.least
+    every = {name: tuple(range(least(name), vector.numel() + 1)) for name, vector in positive.items()}
 
     def spend(start: Mapping[str, Tensor], ladders: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
         """Sizes within the limit: trimmed from a start along ladders, then grown by any width that still fits."""
@@ -90,15 +91,16 @@ def _indicator(selection: Selection, name: str, like: Tensor) -> Tensor:
 
 
 def _floor(price: Price, before: Mapping[str, int], limit: float) -> dict[str, int]:
-    """No dim loses more than half of what the method left it, unless the limit cannot be met otherwise."""
+    """No dim loses more than half of what the method left it, unless the limit cannot be met otherwise; gates may close."""
     smallest = smallest_sizes(price)
-    near = {name: max(smallest[name], math.ceil(size / 2)) for name, size in before.items()}
+    near = {name: max(smallest[name], math.ceil(size / 2)) for name, size in before.items() if smallest[name]}
+    near = {**dict.fromkeys(before, 0), **near}
     return near if price.total(near) <= limit else smallest
 
 
 def _distance(sizes: Mapping[str, int], before: Mapping[str, int]) -> float:
     """How far widths are from what they were: the summed logarithms of their ratios."""
-    return sum(abs(math.log(size / before[name])) for name, size in sizes.items())
+    return sum(abs(math.log(max(size, 0.5) / max(before[name], 0.5))) for name, size in sizes.items())
 
 
 def _gain(selection: Selection, name: str, kept: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ def efficient_widths(price: Price, name: str) -> tuple[int, ...]:
         name: The dim; all others are at their dense size.
     """
     size = price.network.dims[name].size
+    if price.network.least(name) == 0:  # a gate is open or closed
+        return tuple(range(size + 1))
     costs = [price.change({}, name, width) for width in range(1, size + 1)]
     rises = [after - before for before, after in pairwise(costs)]
     average = sum(rises) / max(len(rises), 1)
@@ -53,9 +55,9 @@ def efficient_widths(price: Price, name: str) -> tuple[int, ...]:
 
 
 def floor_sizes(price: Price, names: tuple[str, ...], floor: float) -> dict[str, int]:
-    """The smallest size each dim may get: a share of its dense size, not below what its search space allows."""
-    dims = price.network.dims
-    return {name: max(dims[name].least, math.ceil(floor * dims[name].size)) for name in names}
+    """The smallest size each dim may get: a share of its dense size, what its search space asks for; gates may be closed."""
+    dims, least = price.network.dims, price.network.least
+    return {name: max(dims[name].least, math.ceil(floor * dims[name].size)) if least(name) else 0 for name in names}
 
 
 def require_reachable(price: Price, smallest: Mapping[str, int], limit: float) -> None:
@@ -109,7 +111,7 @@ def allocate(
     worth = {name: worth_of(vector, crowding) for name, vector in scores.items()}
     worth |= {name: values for name, (values, _) in given.items()}
     knapsack = _Knapsack(price, worth, ladders, floor)
-    sizes = {name: int(torch.count_nonzero(vector)) or 1 for name, vector in scores.items()}
+    sizes = {name: int(torch.count_nonzero(vector)) or price.network.least(name) for name, vector in scores.items()}
     sizes |= {name: present for name, (_, present) in given.items()}
     total = price.total(sizes)
     moves = {name: knapsack.best_descent(sizes, name) for name in sizes}
