@@ -80,7 +80,8 @@ def reduce_axes(
     shape = builder.shape(source)
     kept = [1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes]
     operands = [source, builder.constant(np.asarray(axes, np.int32))]
-    return builder.operator(code, operands, kept, name=name, options="ReducerOptions", keepDims=keep)
+    dtype = builder.dtype(source)
+    return builder.operator(code, operands, kept, name=name, options="ReducerOptions", dtype=dtype, keepDims=keep)
 
 
 _REDUCERS = {"mean": "MEAN", "sum": "SUM", "max": "REDUCE_MAX", "min": "REDUCE_MIN"}

@@ -8,16 +8,15 @@ Layout: images are (batch, height, width, channels); everything else has its cha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from nasc.errors import ExportError
-from nasc.exporters.litert import attention
+from nasc.exporters.litert import attention, functions
 from nasc.exporters.litert.flatbuffer import ModelBuilder
 from nasc.exporters.litert.instruction import Instruction, unknown_op
-from nasc.exporters.litert.operators import ACTIVATIONS, ARITHMETIC, arithmetic, cut, pad, reshape, scalar
+from nasc.exporters.litert.operators import ACTIVATIONS, ARITHMETIC, arithmetic, cut, pad, reshape
 from nasc.exporters.litert.windows import sides
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -188,128 +187,32 @@ def _global_pool(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) 
 
 # --- element-wise -----------------------------------------------------------------------------------------------------
 
-# op -> (operator, options table, fields)
-_UNARY: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
-    "relu": ("RELU", "", {}),
-    "relu6": ("RELU6", "", {}),
-    "hard_swish": ("HARD_SWISH", "HardSwishOptions", {}),
-    "sigmoid": ("LOGISTIC", "", {}),
-    "tanh": ("TANH", "", {}),
-    "elu": ("ELU", "", {}),
-    "gelu": ("GELU", "GeluOptions", {"approximate": False}),
-    "gelu_tanh": ("GELU", "GeluOptions", {"approximate": True}),
-    "leaky_relu": ("LEAKY_RELU", "LeakyReluOptions", {"alpha": 0.01}),
-    "abs": ("ABS", "AbsOptions", {}),
-    "neg": ("NEG", "NegOptions", {}),
-    "exp": ("EXP", "ExpOptions", {}),
-    "sqrt": ("SQRT", "", {}),
-    "rsqrt": ("RSQRT", "", {}),
-    "square": ("SQUARE", "SquareOptions", {}),
-    "sin": ("SIN", "", {}),
-    "cos": ("COS", "CosOptions", {}),
-    "log": ("LOG", "", {}),
-    "floor": ("FLOOR", "", {}),
-}
-
-
-def _unary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
-    (source,) = inputs
-    op = str(it["op"])
-    if op == "hard_sigmoid":  # min(max(x + 3, 0), 6) / 6
-        shifted = arithmetic(builder, "add", (source, scalar(builder, 3.0)), activation="relu6")
-        return arithmetic(builder, "mul", (shifted, scalar(builder, 1.0 / 6.0)), it.name)
-    if op in _COMPOSED:
-        return _COMPOSED[op](builder, it, source)
-    if op not in _UNARY:
-        raise unknown_op(it, (*_UNARY, *_COMPOSED, "hard_sigmoid"))
-    code, options, fields = _UNARY[op]
-    values = {name: it.extra.get(name, value) for name, value in fields.items()}
-    return builder.operator(code, [source], builder.shape(source), name=it.name, options=options, **values)
-
-
-def _apply(builder: ModelBuilder, code: str, source: int, name: str = "", options: str = "") -> int:
-    return builder.operator(code, [source], builder.shape(source), name=name, options=options)
-
-
-def _silu(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    return arithmetic(builder, "mul", (source, _apply(builder, "LOGISTIC", source)), it.name)
-
-
-def _log_of_one_plus_exp(builder: ModelBuilder, source: int, name: str = "") -> int:
-    """``max(x, 0) + log(1 + exp(-|x|))``, which overflows nowhere."""
-    distance = _apply(builder, "NEG", _apply(builder, "ABS", source, options="AbsOptions"), options="NegOptions")
-    grown = arithmetic(builder, "add", (_apply(builder, "EXP", distance, options="ExpOptions"), scalar(builder, 1.0)))
-    return arithmetic(builder, "add", (_apply(builder, "RELU", source), _apply(builder, "LOG", grown)), name)
-
-
-def _softplus(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    return _log_of_one_plus_exp(builder, source, it.name)
-
-
-def _log_sigmoid(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    opposite = _apply(builder, "NEG", source, options="NegOptions")
-    return _apply(builder, "NEG", _log_of_one_plus_exp(builder, opposite), it.name, "NegOptions")
-
-
-def _mish(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    gate = _apply(builder, "TANH", _log_of_one_plus_exp(builder, source))
-    return arithmetic(builder, "mul", (source, gate), it.name)
-
-
-def _cube(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    return arithmetic(builder, "mul", (arithmetic(builder, "mul", (source, source)), source), it.name)
-
-
-def _reciprocal(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    return arithmetic(builder, "div", (scalar(builder, 1.0), source), it.name)
-
-
-def _power(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    exponent = scalar(builder, float(it.extra.get("exponent", 1.5)))
-    return builder.operator("POW", [source, exponent], builder.shape(source), name=it.name, options="PowOptions")
-
-
-def _prelu(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    """The slopes have the tensor's axes but the first."""
-    slopes = it.constants.get("other")
-    if slopes is None:
-        slopes = np.full(builder.shape(source)[-1:], 0.25, np.float32)
-    slopes = slopes.reshape((1,) * (len(builder.shape(source)) - slopes.ndim) + slopes.shape)[0]
-    operands = [source, builder.constant(np.ascontiguousarray(slopes))]
-    return builder.operator("PRELU", operands, builder.shape(source), name=it.name)
-
-
-_COMPOSED: Mapping[str, Callable[[ModelBuilder, Instruction, int], int]] = {
-    "silu": _silu,
-    "softplus": _softplus,
-    "log_sigmoid": _log_sigmoid,
-    "mish": _mish,
-    "cube": _cube,
-    "reciprocal": _reciprocal,
-    "pow": _power,
-    "prelu": _prelu,
-}
-
 
 def _binary(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
     if it["op"] == "select":
-        return _select(builder, it, inputs[0])
+        return _select(builder, it, inputs)
     operands = list(inputs)
     if "other" in it.constants:
-        operands.insert(int(it.extra.get("other_position", 1)), builder.constant(it.constants["other"]))
+        other = it.constants["other"].astype(builder.dtype(inputs[0]))
+        operands.insert(int(it.extra.get("other_position", 1)), builder.constant(other))
     op = str(it["op"])
     if op not in ARITHMETIC:
         raise unknown_op(it, tuple(ARITHMETIC))
     return arithmetic(builder, op, operands, it.name, it.activation)
 
 
-def _select(builder: ModelBuilder, it: Instruction, source: int) -> int:
-    """The tensor's entries, or one number, by a constant mask."""
-    whole = np.arange(builder.shape(source)[-1]) % 2
-    filled = (it.constants.get("other", whole) != 0) == bool(it.extra.get("fills", True))
-    number = builder.constant(it.constants.get("fill", np.zeros(1, np.float32)))
-    operands = [builder.constant(filled), number, source]
-    return builder.operator("SELECT_V2", operands, builder.shape(source), name=it.name, options="SelectV2Options")
+def _select(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
+    """The tensor's entries, or one number, by a mask."""
+    source, dtype = inputs[0], builder.dtype(inputs[0])
+    number = builder.constant(it.constants.get("fill", np.zeros(1, np.float32)).astype(dtype))
+    chosen = [number, source] if bool(it.extra.get("fills", True)) else [source, number]
+    mask = inputs[1] if len(inputs) > 1 and builder.dtype(inputs[1]) == "bool" else None
+    if mask is None:
+        alternating = np.arange(builder.shape(source)[-1]) % 2
+        mask = builder.constant(it.constants.get("other", alternating) != 0)
+    return builder.operator(
+        "SELECT_V2", [mask, *chosen], builder.shape(source), name=it.name, options="SelectV2Options", dtype=dtype
+    )
 
 
 def _softmax(builder: ModelBuilder, it: Instruction, inputs: Sequence[int]) -> int:
@@ -336,6 +239,7 @@ def join(builder: ModelBuilder, parts: Sequence[int], axis: int, name: str = "")
         whole,
         name=name,
         options="ConcatenationOptions",
+        dtype=builder.dtype(parts[0]),
         axis=axis,
         fusedActivationFunction=schema.ActivationFunctionType.NONE,
     )
@@ -357,6 +261,7 @@ def _transpose(builder: ModelBuilder, it: Instruction, source: int) -> int:
         [shape[axis] for axis in order],
         name=it.name,
         options="TransposeOptions",
+        dtype=builder.dtype(source),
     )
 
 
@@ -372,14 +277,16 @@ def _strided_slice(builder: ModelBuilder, it: Instruction, source: int) -> int:
     begin, size, strides = (it.extra[name] for name in ("begin", "size", "strides"))
     end = [first + (count - 1) * step + 1 for first, count, step in zip(begin, size, strides, strict=True)]
     operands = [source, *(builder.constant(np.asarray(values, np.int32)) for values in (begin, end, strides))]
-    return builder.operator("STRIDED_SLICE", operands, size, name=it.name, options="StridedSliceOptions")
+    dtype = builder.dtype(source)
+    return builder.operator("STRIDED_SLICE", operands, size, name=it.name, options="StridedSliceOptions", dtype=dtype)
 
 
 def _tile(builder: ModelBuilder, it: Instruction, source: int) -> int:
     multiples = tuple(it.extra["multiples"])
     shape = [size * times for size, times in zip(builder.shape(source), multiples, strict=True)]
     operands = [source, builder.constant(np.asarray(multiples, np.int32))]
-    return builder.operator("TILE", operands, shape, name=it.name, options="TileOptions")
+    dtype = builder.dtype(source)
+    return builder.operator("TILE", operands, shape, name=it.name, options="TileOptions", dtype=dtype)
 
 
 def _roll(builder: ModelBuilder, it: Instruction, source: int) -> int:
@@ -449,7 +356,7 @@ EMITTERS: Mapping[str, Emitter] = {
     "embedding": attention.embedding,
     "pool": _pool,
     "global_pool": _global_pool,
-    "unary": _unary,
+    "unary": functions.unary,
     "binary": _binary,
     "softmax": _softmax,
     "concat": _concat,

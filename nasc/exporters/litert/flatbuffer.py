@@ -75,6 +75,10 @@ class ModelBuilder:
         self._buffers.append(buffer)
         return self._tensor(values.shape, _TYPES[values.dtype], len(self._buffers) - 1, name)
 
+    def dtype(self, tensor: int) -> str:
+        """Number format of a tensor that was added."""
+        return next(kind.name for kind, number in _TYPES.items() if number == self._tensors[tensor].type)
+
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Shape of a tensor that was added."""
         return self._shapes[tensor]
@@ -87,6 +91,7 @@ class ModelBuilder:
         *,
         name: str = "",
         options: str = "",
+        dtype: str = "float32",
         **values: Any,
     ) -> int:
         """Append an operator with one output.
@@ -97,12 +102,13 @@ class ModelBuilder:
             shape: Shape of its output.
             name: Name of its output.
             options: Name of its options table, e.g. ``"Conv2DOptions"``; empty where it has none.
+            dtype: Number format of its output.
             **values: Fields of the options table.
 
         Returns:
             Index of the output.
         """
-        output = self.activation(shape, name)
+        output = self.activation(shape, name, dtype)
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, code))
         operator.inputs = np.asarray(inputs, np.int32)

@@ -22,8 +22,20 @@ ARITHMETIC: Mapping[str, tuple[str, str, bool]] = {
     "div": ("DIV", "DivOptions", True),
     "maximum": ("MAXIMUM", "MaximumMinimumOptions", False),
     "minimum": ("MINIMUM", "MaximumMinimumOptions", False),
+    "equal": ("EQUAL", "EqualOptions", False),
+    "not_equal": ("NOT_EQUAL", "NotEqualOptions", False),
+    "greater": ("GREATER", "GreaterOptions", False),
+    "greater_equal": ("GREATER_EQUAL", "GreaterEqualOptions", False),
+    "less": ("LESS", "LessOptions", False),
+    "less_equal": ("LESS_EQUAL", "LessEqualOptions", False),
+    "logical_and": ("LOGICAL_AND", "LogicalAndOptions", False),
+    "logical_or": ("LOGICAL_OR", "LogicalOrOptions", False),
 }
 """Operators of two operands that broadcast."""
+
+
+COMPARISONS = frozenset({"equal", "not_equal", "greater", "greater_equal", "less", "less_equal"})
+"""Those that answer yes or no."""
 
 
 def arithmetic(
@@ -32,14 +44,15 @@ def arithmetic(
     """One of :data:`ARITHMETIC`; the output has the broadcast shape."""
     code, options, clamps = ARITHMETIC[op]
     shape = np.broadcast_shapes(*(builder.shape(operand) for operand in operands))
+    dtype = "bool" if op in COMPARISONS else builder.dtype(operands[0])
     values = {"fusedActivationFunction": ACTIVATIONS[activation]} if clamps else {}
-    return builder.operator(code, operands, shape, name=name, options=options, **values)
+    return builder.operator(code, operands, shape, name=name, options=options, dtype=dtype, **values)
 
 
 def cut(builder: ModelBuilder, source: int, begin: Sequence[int], size: Sequence[int], name: str = "") -> int:
     """``size`` entries from ``begin`` on, along every axis."""
     operands = [source, *(builder.constant(np.asarray(values, np.int32)) for values in (begin, size))]
-    return builder.operator("SLICE", operands, size, name=name, options="SliceOptions")
+    return builder.operator("SLICE", operands, size, name=name, options="SliceOptions", dtype=builder.dtype(source))
 
 
 def pad(
@@ -57,7 +70,10 @@ def reshape(builder: ModelBuilder, source: int, shape: Sequence[int], name: str 
     """The same entries in another shape."""
     target = np.asarray(shape, np.int32)
     operands = [source, builder.constant(target)]
-    return builder.operator("RESHAPE", operands, shape, name=name, options="ReshapeOptions", newShape=target)
+    dtype = builder.dtype(source)
+    return builder.operator(
+        "RESHAPE", operands, shape, name=name, options="ReshapeOptions", dtype=dtype, newShape=target
+    )
 
 
 def scalar(builder: ModelBuilder, value: float) -> int:
