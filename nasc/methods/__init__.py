@@ -17,7 +17,6 @@ from nasc.methods.l1 import PlainL1
 from nasc.methods.magnitude import Magnitude
 from nasc.methods.pixelfly import Pixelfly, pixelfly_networks
 from nasc.methods.sorted_networks import SortedNetwork, family_networks
-from nasc.methods.sorted_networks import SortedNetwork
 from nasc.methods.sparse_training import acdc, acdc_plus, gmp, one_shot, powerpropagation, rigl, set_, static
 from nasc.methods.surrogate import Surrogate, SurrogateConfig, surrogate_networks
 from nasc.methods.taylor import Taylor
