@@ -8,6 +8,7 @@ Layout: images are (batch, height, width, channels); everything else has its cha
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -144,11 +145,11 @@ def _pad_explicitly(builder: ModelBuilder, it: Instruction, source: int, fill: f
     return pad(builder, source, amounts, fill) if any(map(any, amounts)) else source
 
 
-def _strides(it: Instruction) -> dict[str, int]:
+def _strides(it: Instruction) -> dict[str, Any]:
     return {"strideH": int(it["stride_h"]), "strideW": int(it["stride_w"])}
 
 
-def _dilations(it: Instruction) -> dict[str, int]:
+def _dilations(it: Instruction) -> dict[str, Any]:
     return {"dilationHFactor": int(it["dilation_h"]), "dilationWFactor": int(it["dilation_w"])}
 
 
