@@ -135,7 +135,9 @@ def report(rows: Sequence[Mapping[str, Any]]) -> None:
         print("   ", ", ".join(sorted(pruned - right & set(by_tool[tool]))) or "none")
     either = {model for tool in TOOLS[1:] for model, word in by_tool[tool].items() if word == "pruned"}
     both = set(by_tool[TOOLS[1]]) & set(by_tool[TOOLS[2]]) & set(by_tool["nasc"])
-    print(f"of {len(both)} models that all three were run on: nasc {len(right & both)}, either peer {len(either & both)}")
+    print(
+        f"of {len(both)} models that all three were run on: nasc {len(right & both)}, either peer {len(either & both)}"
+    )
     for row in ours:
         if (word := outcome(row)) != "right":
             print(f"  {word}: {row['cell']['model']} {_told(row)['why_not'][:120]}")

@@ -55,7 +55,9 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "conv_transpose": Kind(("c_in", "c_out"), _SPATIAL, "transposed convolution; pads are cut off its output"),
         "linear": Kind(("c_in", "c_out"), ("rows",), "fully connected, clamp folded in"),
-        "linear_rows": Kind(("rows", "c_in", "c_out"), (), "fully connected on rows that pruning changes, as in a mixer"),
+        "linear_rows": Kind(
+            ("rows", "c_in", "c_out"), (), "fully connected on rows that pruning changes, as in a mixer"
+        ),
         "matmul": Kind(("batch", "m", "k", "n"), (), "product of two activations"),
         "pool": Kind(("channels",), ("op", *_SPATIAL), "max or average pooling; op is 'max' or 'avg'"),
         "global_pool": Kind(("channels",), ("op", "height", "width"), "mean or max over all positions"),

@@ -46,7 +46,9 @@ def transfer(model: nn.Module, data: ImageData, *, epochs: int = 5, seed: int = 
     head = replace_head(frozen, data, seed)
     features = replace(
         data,
-        **{name: features_of(frozen, head, getattr(data, name)) for name in ("train_x", "val_x", "test_x")},
+        train_x=features_of(frozen, head, data.train_x),
+        val_x=features_of(frozen, head, data.val_x),
+        test_x=features_of(frozen, head, data.test_x),
     )
     linear = nn.Linear(head.in_features, data.num_classes)
     linear.load_state_dict(head.state_dict())

@@ -10,7 +10,7 @@ from nasc.errors import NascError, RunError
 from nasc.family import FAMILY_FILE, Family, load_family, price_members
 from nasc.frontier.members import candidates
 from nasc.records import Record
-from nasc.table import load_table
+from nasc.table.store import load_table
 
 
 @dataclass(frozen=True)
