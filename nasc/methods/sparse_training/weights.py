@@ -31,7 +31,7 @@ class MaskedWeights:
         self._saved: list[tuple[nn.Parameter, Tensor, dict[str, Any]]] | None = None
         for name, parameter in self.parameters.items():
             if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(self._gradient_hook(name))
+                parameter.register_post_accumulate_grad_hook(self._gradient_hook(name))  # type: ignore[no-untyped-call]
 
     def assign(self, masks: Mapping[str, Tensor]) -> None:
         """New masks (bool, by parameter name; none: dense), applied at once."""
