@@ -223,6 +223,12 @@ def _filled(value: float) -> Statistic:
     return compute
 
 
+def _softmax(func: Any, source: Tensor, alive: Tensor, rest: Sequence[Any], options: Mapping[str, Any]) -> Tensor:
+    """Softmax or its logarithm; what does not count is zero in either, since minus infinity times a zero mask is none."""
+    result: Tensor = func(source.masked_fill(~alive, -torch.inf), *rest, **options)
+    return result.masked_fill(~alive, 0.0)
+
+
 _STATISTICS: Mapping[str, Statistic] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
@@ -231,7 +237,7 @@ _STATISTICS: Mapping[str, Statistic] = {
     "variance": _variance,
     "sum": _filled(0.0),
     "norm": _filled(0.0),
-    "softmax": _filled(-torch.inf),
+    "softmax": _softmax,
     "amax": _filled(-torch.inf),
     "amin": _filled(torch.inf),
     "logsumexp": _filled(-torch.inf),

@@ -72,7 +72,7 @@ def test_overlap_of_gradual_masks_is_logged_beside_its_formula(subjects: list[Su
 
 
 def test_connectivity_needs_two_runs(subjects: list[Subject]) -> None:
-    with pytest.raises(UsageError, match="two runs or more"):
+    with pytest.raises(UsageError, match="two or more runs"):
         analyze(subjects[:1], "connectivity", SETTINGS)
 
 

@@ -73,7 +73,7 @@ def test_an_unknown_verb_lists_the_known_and_exits_with_2() -> None:
         (["export", "nowhere"], 1, "nowhere"),
         (["measure", "nowhere.tflite"], 1, "nowhere.tflite"),
         (["dashboard", "nowhere"], 1, "nowhere does not exist"),
-        (["estimate", "-m", "digits-cnn", "--device", "toaster"], 2, "known: cpu"),
+        (["estimate", "-m", "digits-cnn", "--device", "toaster"], 2, "known: android, cpu"),
         (["tables", "check"], 2, "--model"),
         (["tables", "compare", "one.csv"], 2, "two tables"),
         (["tables", "compare", "one.csv", "two.csv"], 1, "one.yaml"),

@@ -236,7 +236,7 @@ def test_an_unknown_operator_that_counts_on_the_batch_size_keeps_the_batch_of_th
     assert module_difference(network, random_kept(network), inputs) < 1e-6
 
 
-def test_a_sum_over_channels_is_not_maskable_but_slices() -> None:
+def test_a_sum_over_channels_is_masked_by_counting_live_entries() -> None:
     class Summed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -247,7 +247,8 @@ def test_a_sum_over_channels_is_not_maskable_but_slices() -> None:
 
     network = trace(Summed(), (torch.randn(2, 6),))
     assert network.dims["first"].reduced == "a sum runs over it"
-    assert set(network.maskable) == {"gate"}
+    assert not network.dims["first"].maskable  # by a zero at the readers alone
+    assert set(network.maskable) == {"first", "gate"}
 
 
 # -- names --------------------------------------------------------------------------------------------

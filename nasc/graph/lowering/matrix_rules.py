@@ -84,8 +84,8 @@ def split_groups(axis: Axis, groups: int) -> tuple[Axis, Axis]:
     """An axis as groups times what one group holds.
 
     >>> from nasc.graph import Dim
-    >>> split_groups(Axis((Dim("g", 2), Dim("c", 8))), 2)[1]
-    Axis(terms=(Dim(name='c', size=8, frozen=None, reduced=None),))
+    >>> print(*split_groups(Axis((Dim("g", 2), Dim("c", 8))), 2))
+    g=2 c=8
     """
     count = 1
     for i, term in enumerate(axis.terms):
