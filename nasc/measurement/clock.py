@@ -22,6 +22,9 @@ RUNS = 30
 MAX_GAP = 0.03
 """Relative gap of the two best sessions above which a measurement is repeated."""
 
+MAX_WIDTH = 0.01
+"""Half of a whole model's interval, relative to its time, above which further sessions are made."""
+
 ANCHORED_SESSIONS = 5
 LIMIT_S = 0.5
 """A block of a slow model ends after this many seconds, with five runs at least."""
@@ -188,6 +191,8 @@ def measure_anchored(
     *,
     blocks: int = 4,
     runs: int = 10,
+    max_width: float = MAX_WIDTH,
+    max_sessions: int | None = None,
     anchor_reference_s: float | None = None,
     limit_s: float = LIMIT_S,
     on_session: Callable[[], None] | None = None,
@@ -200,9 +205,11 @@ def measure_anchored(
     Args:
         artifacts: The model files; up to eight share their processes, so ratios between those are paired as well.
         device: Where to run them.
-        sessions: Fresh processes; the interval is taken over them.
+        sessions: Fresh processes, at least; the interval is taken over them.
         blocks: Blocks of runs per model and process.
         runs: Runs per block.
+        max_width: Further processes are started while half of some model's interval is more than this share of its time ...
+        max_sessions: ... up to this many in total; by default three times ``sessions``.
         anchor_reference_s: The anchor's time on the scale to report on, e.g. a table's; by default its own minimum in
             these sessions.
         limit_s: A block of a slow model ends after this long, with five runs at least.
@@ -214,32 +221,60 @@ def measure_anchored(
     Raises:
         RunnerError: A model could not be run.
     """
-    return list(_anchored(artifacts, device, sessions, blocks, runs, anchor_reference_s, limit_s, on_session))
+    most = max(sessions, max_sessions or 3 * sessions)
+    plan = _Plan(sessions, most, max_width, blocks, runs, limit_s)
+    return list(_anchored(artifacts, device, plan, anchor_reference_s, on_session))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How whole models are measured: see :func:`measure_anchored`."""
+
+    sessions: int
+    max_sessions: int
+    max_width: float
+    blocks: int
+    runs: int
+    limit_s: float
+
+    def asks_for_more(self, made: Sequence[Sequence[Sequence[Block]]]) -> bool:
+        """Too few sessions, or a model (sessions of each, blocks of each) whose interval is wide, below the bound."""
+        done = len(made[0]) if made else 0
+        if done < self.sessions:
+            return True
+        return done < self.max_sessions and any(_half_width(of_model) > self.max_width for of_model in made)
+
+
+def _half_width(sessions: Sequence[Sequence[Block]]) -> float:
+    """Half of the interval over the median."""
+    ratio, low, high = median_interval([_median_ratio(blocks) for blocks in sessions])
+    return (high - low) / 2 / ratio
 
 
 def _anchored(
     artifacts: Sequence[Artifact],
     device: Device,
-    sessions: int,
-    blocks: int,
-    runs: int,
+    plan: _Plan,
     anchor_reference_s: float | None,
-    limit_s: float,
     on_session: Callable[[], None] | None,
 ) -> Iterator[Measurement]:
     environment = record_environment(device)
     for start in range(0, len(artifacts), _GROUP):
         group = artifacts[start : start + _GROUP]
-        made = []
-        for _ in range(sessions):
-            made.append(run_beside_anchor(group, [*range(len(group))] * blocks, device, runs=runs, limit_s=limit_s))
+        made: list[Session] = []
+        of_models: list[list[tuple[Block, ...]]] = [[] for _ in group]
+        while plan.asks_for_more(of_models):
+            order = [*range(len(group))] * plan.blocks
+            session, per_model = run_beside_anchor(group, order, device, runs=plan.runs, limit_s=plan.limit_s)
+            made.append(session)
+            for of_model, blocks in zip(of_models, per_model, strict=True):
+                of_model.append(tuple(blocks))
             if on_session is not None:
                 on_session()
-        warnings = find_warnings(environment, [session for session, _ in made])
-        of_models = [tuple(tuple(per_model[index]) for _, per_model in made) for index in range(len(group))]
-        reference_s = anchor_reference_s or min(fastest_anchor(session) for model in of_models for session in model)
+        warnings = find_warnings(environment, made)
+        reference_s = anchor_reference_s or min(fastest_anchor(blocks) for model in of_models for blocks in model)
         for artifact, of_model in zip(group, of_models, strict=True):
-            yield _compare(artifact, of_model, reference_s, environment, warnings)
+            yield _compare(artifact, tuple(of_model), reference_s, environment, warnings)
 
 
 def _compare(

@@ -100,3 +100,17 @@ def test_on_this_machine_two_ways_of_measuring_agree(tmp_path: Path) -> None:
     (floor,) = measure([artifact], LocalCpu())
     (anchored,) = measure_anchored([artifact], LocalCpu(), anchor_reference_s=floor.anchor_s)
     assert anchored.seconds == pytest.approx(floor.seconds, rel=0.25)
+
+
+def test_whole_models_get_further_sessions_until_their_interval_is_narrow_or_the_bound_is_reached(
+    tmp_path: Path,
+) -> None:
+    artifact = linear(tmp_path, 32)
+    (exact,) = measure_anchored([artifact], EXACT)
+    assert len(exact.blocks) == 5
+    noisy = SimulatedDevice(noise=0.5)
+    (bounded,) = measure_anchored([artifact], noisy, sessions=2, runs=1, blocks=1, max_width=1e-6, max_sessions=7)
+    assert len(bounded.blocks) == 7
+    (some,) = measure_anchored([artifact], noisy, sessions=2, runs=1, blocks=1, max_width=0.2, max_sessions=50)
+    assert 2 <= len(some.blocks) < 50
+    assert some.spread_s <= 0.2 * some.seconds
