@@ -8,8 +8,8 @@ TORCH := torch==2.13.0
 ZOO := torchvision==0.28.0 timm==1.0.31
 export OMP_NUM_THREADS ?= 1
 SIZE ?= small
-# Every script of benchmarks/ that runs a study, but for those that only hold what studies share.
-STUDIES := $(filter-out __init__ study figure,$(basename $(notdir $(wildcard benchmarks/*.py))))
+# Every script of benchmarks/ that runs a study, but not what studies share.
+STUDIES := $(shell grep -l "^    .*parse_arguments." benchmarks/*.py)
 
 .PHONY: help demo test check docs bench reference lock clean
 help:
@@ -35,11 +35,11 @@ docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.dev
-	for study in $(STUDIES); do $(BIN)/python -m benchmarks.$$study --size $(SIZE) || exit 1; done
+	for study in $(STUDIES); do $(BIN)/python $$study --size $(SIZE) || exit 1; done
 
 .PHONY: results
 results: $(VENV)/.dev
-	@for study in $(STUDIES); do echo "== $$study"; $(BIN)/python -m benchmarks.$$study --size $(SIZE) --report; done
+	@for study in $(STUDIES); do echo "== $$study"; $(BIN)/python $$study --size $(SIZE) --report; done
 
 reference: $(VENV)/.dev
 	$(BIN)/python .ci/reference.py

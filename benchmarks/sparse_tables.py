@@ -364,9 +364,10 @@ def report(table: str, size: str) -> None:
 
 if __name__ == "__main__":
     extra = argparse.ArgumentParser(add_help=False)
-    extra.add_argument("--table", choices=TABLES, required=True)
+    extra.add_argument("--table", choices=TABLES, help="one of them; all by default")
     own, rest = extra.parse_known_args()
     parsed = parse_arguments(__doc__ or "", rest)
-    if not parsed.report:
-        run_study(f"sparse_{own.table}", cells(own.table, parsed.size, parsed.seeds), run_cell, parsed)
-    report(own.table, parsed.size)
+    for one in [own.table] if own.table else TABLES:
+        if not parsed.report:
+            run_study(f"sparse_{one}", cells(one, parsed.size, parsed.seeds), run_cell, parsed)
+        report(one, parsed.size)
