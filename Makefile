@@ -26,10 +26,10 @@ demo: $(VENV)/.runtime
 	$(BIN)/nasc demo
 
 test: $(VENV)/.dev | chromium
-	.ci/run
+	NASC_ENVIRONMENT_BUILT=yes .ci/run
 
 check: $(VENV)/.dev
-	.ci/run --no-tests
+	NASC_ENVIRONMENT_BUILT=yes .ci/run --no-tests
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict
