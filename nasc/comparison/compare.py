@@ -16,6 +16,7 @@ from nasc.datasets import load_dataset
 from nasc.devices import get_device
 from nasc.errors import RunError
 from nasc.graph import trace
+from nasc.methods import rewritten
 from nasc.pipeline import cover
 from nasc.records import Record, write_atomic
 from nasc.stages.search import load_classifier
@@ -101,17 +102,17 @@ def standing(config: CompareConfig, ledger: Ledger) -> Comparison:
 
 
 def prepare(config: CompareConfig, trials: list[Trial]) -> None:
-    """Check models and data, and measure what the tables lack, before trials would all do it at once."""
-    seen = set()
-    for trial in trials:
-        key = (trial.group.model, trial.group.device)
-        if key in seen:
-            continue
-        seen.add(key)
+    """Check models and data, and measure what the tables lack, before trials would all do it at once.
+
+    A method that rewrites the model (factors, blocks) asks for the kernels of what it makes of it as well.
+    """
+    first = {(t.group.model, t.group.device, t.group.method): t for t in reversed(trials)}
+    for trial in first.values():
         asked = config.compress_config(trial, {})
         data = load_dataset(asked.data, train_size=asked.train_size, seed=asked.recipe.seed)
         network = trace(load_classifier(asked, data), (data.train_x[:1],))
-        cover(get_device(asked.device, runtime=asked.runtime, threads=asked.threads), network)
+        forms = rewritten(asked.method, network, **asked.options)
+        cover(get_device(asked.device, runtime=asked.runtime, threads=asked.threads), network, *forms)
     (config.out / STATE).mkdir(parents=True, exist_ok=True)
 
 
